@@ -1,0 +1,333 @@
+"""Documents, keys and single-file snapshots ⇄ bytes.
+
+`docs/reference/format.md` is normative; this module is its only reader and
+writer.  A document is JSON a person can read, one member a line, then a digest
+line and a MAC line.  Both cover the raw bytes before them and are checked
+before any JSON is parsed, so that nothing damaged is ever interpreted.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import math
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from attrs import asdict
+
+from checkpoint._chunking import CHUNK
+from checkpoint._model import Blob, Buffer, Global, Manifest, Part, digest
+from checkpoint.errors import FormatError, IntegrityError, InvalidNameError
+
+FORMAT = 1
+MAX_DOCUMENT = 64 << 20
+MAX_BLOB = 16 << 20
+MAX_ROWS = 1000  # rows that a manifest holds itself; more are stored as lists in packs
+ALIGNMENT = 64
+PACK_MAGIC = b"\xcbckpack\n"
+FILE_MAGIC = b"\xcbckpt\r\n\x1a"
+
+_TRAILER = re.compile(rb"\nblake3:([0-9a-f]{64})\nmac:(none|[0-9a-f]{16}:[0-9a-f]{64})\n\Z")
+_TRAILER_LIMIT = 256
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})*\Z")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?\Z", re.IGNORECASE)
+_SNAPSHOT = re.compile(r"snapshots/(.+)/@/([0-9]{10})\.json\Z")
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+# --- keys -------------------------------------------------------------------
+
+
+def check_name(name: str, noun: str = "name") -> str:
+    """*name* if it may name a line of versions, else InvalidNameError with the rule."""
+    if not isinstance(name, str) or not _NAME.match(name) or len(name) > 200:
+        raise InvalidNameError(
+            f"{name!r} is not a {noun}: use letters, digits, '.', '_', '-' and '/', "
+            "each part beginning and ending with a letter or digit"
+        )
+    for part in name.split("/"):
+        if _DEVICE.match(part):
+            raise InvalidNameError(f"{name!r} is no {noun}: {part!r} is a reserved device name")
+    return name
+
+
+def check_tag(tag: str) -> str:
+    """*tag* if it may be one, else InvalidNameError with the rule."""
+    if "/" in check_name(tag, "tag"):
+        raise InvalidNameError(f"{tag!r} is not a tag: it may not hold '/'")
+    return tag
+
+
+def snapshot_folder(name: str) -> str:
+    return f"snapshots/{name}/@/"
+
+
+def snapshot_key(name: str, version: int) -> str:
+    return f"{snapshot_folder(name)}{version:010d}.json"
+
+
+def parse_snapshot_key(key: str) -> tuple[str, int] | None:
+    """The name and version behind *key*; None if it is no manifest's."""
+    found = _SNAPSHOT.match(key)
+    if not found or int(found[2]) == 0 or not _NAME.match(found[1]):
+        return None
+    return found[1], int(found[2])
+
+
+def pack_key(pack: str) -> str:
+    return f"packs/{pack[:2]}/{pack}.pack"
+
+
+def mark_key(pack: str) -> str:
+    return f"trash/{pack}.json"
+
+
+def gone_folder(name: str) -> str:
+    return f"gone/{name}/@/"
+
+
+def tag_folder(name: str, tag: str) -> str:
+    return f"tags/{name}/@/{tag}/"
+
+
+# --- documents --------------------------------------------------------------
+
+
+def seal(members: Mapping[str, Any]) -> bytes:
+    """A document: *members* as JSON, one a line, then digest and MAC."""
+    lines = ",\n".join(f"{_json(key)}: {_value(value)}" for key, value in members.items())
+    body = f"{{\n{lines}\n}}\n".encode()
+    return body + f"blake3:{digest(body)}\nmac:none\n".encode()
+
+
+def unseal(raw: Buffer, what: str) -> dict[str, Any]:
+    """The members of a document whose digest holds.
+
+    IntegrityError if a byte is wrong, FormatError if a newer release wrote it.
+    """
+    raw = bytes(raw)
+    if not raw:
+        raise IntegrityError(f"{what} is empty")
+    if len(raw) > MAX_DOCUMENT:
+        raise FormatError(f"{what} is above the limit of {MAX_DOCUMENT} bytes for a document")
+    trailer = _TRAILER.search(raw, max(0, len(raw) - _TRAILER_LIMIT))
+    if trailer is None:
+        raise IntegrityError(f"{what} is damaged: it does not end in its digest and MAC lines")
+    body = raw[: trailer.start() + 1]
+    if digest(body).encode() != trailer[1]:
+        raise IntegrityError(f"{what} is damaged: its digest does not match")
+    try:
+        members = json.loads(body, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{what} is not JSON: {error}") from error
+    if not isinstance(members, dict) or not isinstance(members.get("format"), int):
+        raise FormatError(f"{what} does not say its format")
+    if members["format"] != FORMAT:
+        raise FormatError(
+            f"{what} has format {members['format']}, this release reads {FORMAT}; use a newer one"
+        )
+    return members
+
+
+def check_json(meta: Any) -> Any:
+    """*meta* as JSON gives it back; ValueError if it is no JSON value, or too large."""
+    try:
+        text = json.dumps(meta, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"meta must be a JSON value (None, bool, int, float, str, list, dict): {error}"
+        ) from error
+    if len(text) > 1 << 20:
+        raise ValueError(f"meta takes {len(text)} bytes of JSON; at most 1 MiB: save it as state")
+    return json.loads(text)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _value(value: Any) -> str:
+    """Compact JSON, except that a table has one row a line."""
+    if isinstance(value, list) and value and isinstance(value[0], (list, dict)):
+        return "[\n" + ",\n".join(f" {_json(row)}" for row in value) + "\n]"
+    return _json(value)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key stands twice")
+    return members
+
+
+# --- manifests --------------------------------------------------------------
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of *manifest*."""
+    members: dict[str, Any] = {"format": FORMAT}
+    members |= asdict(manifest, recurse=False)
+    members["metrics"] = {key: _metric(value) for key, value in manifest.metrics.items()}
+    members["types"] = [_type_row(entry) for entry in manifest.types]
+    members["table"] = blob_rows(manifest.table)
+    members["blobs"] = blob_rows(manifest.blobs)
+    members["parts"] = [_part_row(part) for part in manifest.parts]
+    members["inline"] = b64encode(manifest.inline).decode()
+    return seal(members)
+
+
+def decode_manifest(raw: Buffer, what: str) -> Manifest:
+    """The manifest in *raw*, every value checked against what is possible."""
+    members = unseal(raw, what)
+    try:
+        return _manifest(members)
+    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+        raise FormatError(f"{what} is not a manifest: {error!r}") from error
+
+
+def _manifest(members: dict[str, Any]) -> Manifest:
+    del members["format"]
+    members["metrics"] = {k: parse_metric(v) for k, v in members["metrics"].items()}
+    members["types"] = tuple(_type(row) for row in members["types"])
+    members["table"] = parse_rows(members["table"])
+    members["blobs"] = parse_rows(members["blobs"])
+    members["parts"] = tuple(_part(row) for row in members["parts"])
+    members["inline"] = b64decode(members["inline"], validate=True)
+    members["tags"] = tuple(members["tags"])
+    members["migrations"] = tuple(members["migrations"])
+    datetime.fromisoformat(members["created"])
+    return Manifest(**members)
+
+
+def check_places(manifest: Manifest, rows: Iterable[Blob]) -> None:
+    """FormatError unless each of *rows* lies inside its pack, or in the inline area."""
+    sizes: dict[str | None, int] = {**manifest.packs, None: len(manifest.inline)}
+    for row in rows:
+        if row.offset + row.stored > sizes.get(row.pack, 0):
+            raise FormatError(f"blob {row.digest} lies outside its pack")
+
+
+def check_table(manifest: Manifest, rows: Sequence[Blob]) -> None:
+    """FormatError unless *rows* give the parts their lengths, and hold every base."""
+    at = 0
+    for part in manifest.parts:
+        took = rows[at : at + part.blobs]
+        at += part.blobs
+        if len(took) != part.blobs or sum(row.length for row in took) != part.length:
+            raise FormatError(f"a {part.kind} of {part.length} bytes does not fit its blobs")
+    bases = {row.digest for row in rows}
+    if any(row.base is not None and row.base not in bases for row in rows):
+        raise FormatError("a base is not in the table")
+
+
+def encode_rows(blobs: Iterable[Blob]) -> bytes:
+    """A list of rows as it is stored in a pack."""
+    return _value(blob_rows(blobs)).encode()
+
+
+def decode_rows(raw: Buffer) -> tuple[Blob, ...]:
+    """The rows of a list that was stored in a pack."""
+    try:
+        return parse_rows(json.loads(bytes(raw)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"not a list of blobs: {error!r}") from error
+
+
+def blob_rows(blobs: Iterable[Blob]) -> list[list[Any]]:
+    """Rows of the blob table: digest, length, filter, codec, base, pack, offset, stored length."""
+    return [
+        [b.digest, b.length, b.filter, b.codec, b.base, b.pack, b.offset, b.stored] for b in blobs
+    ]
+
+
+def parse_rows(rows: list[list[Any]]) -> tuple[Blob, ...]:
+    return tuple(_blob(*row) for row in rows)
+
+
+def _blob(
+    digest: str,
+    length: int,
+    filter: str | None,
+    codec: str,
+    base: str | None,
+    pack: str | None,
+    offset: int,
+    stored: int,
+) -> Blob:
+    _hex(digest, 64)
+    for count in (length, offset, stored):
+        _count(count)
+    if length > MAX_BLOB or stored > MAX_BLOB:
+        raise ValueError(f"a blob of {max(length, stored)} bytes is above the limit of {MAX_BLOB}")
+    if pack is not None:
+        _hex(pack, 32)
+    if codec == "none" and length != stored:
+        raise ValueError(f"raw blob {digest} has two lengths")
+    if filter is not None or base is not None:
+        raise FormatError(f"blob {digest} has a filter or a base; this release reads neither")
+    return Blob(digest, length, codec, pack, offset, stored, filter, base)
+
+
+def buffer_part(buffer: Buffer) -> Part:
+    """The part that a buffer is, cut into blobs of CHUNK bytes."""
+    size = memoryview(buffer).nbytes
+    return Part("buffer", size, -(-size // CHUNK))
+
+
+def _part_row(part: Part) -> dict[str, Any]:
+    return asdict(part) | {"transforms": list(part.transforms)}
+
+
+def _part(row: dict[str, Any]) -> Part:
+    part = Part(**row | {"transforms": tuple(row["transforms"])})
+    if part.kind not in ("stream", "buffer"):
+        raise ValueError(f"a part of kind {part.kind!r}")
+    _count(part.length)
+    _count(part.blobs)
+    if part.transforms not in ((), ("deframed",)):
+        raise FormatError(f"unknown transforms {part.transforms}; use a newer release")
+    return part
+
+
+def _type_row(entry: Global) -> dict[str, Any]:
+    # The members that are null are there for later releases to fill.
+    blank = {"version": None, "kind": None, "fields": None}
+    return {"global": str(entry), "origin": entry.origin} | blank
+
+
+def _type(row: dict[str, Any]) -> Global:
+    module, _, qualname = row["global"].partition(":")
+    return Global(module, qualname, row["origin"])
+
+
+def _metric(value: float) -> float | str:
+    """JSON has no NaN and no infinities; they are kept as words."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def parse_metric(value: Any) -> float:
+    """A metric as it was given to save."""
+    if isinstance(value, str):
+        return _NOT_FINITE[value]
+    if type(value) not in (int, float):
+        raise ValueError(f"{value!r} is not a metric")
+    return value
+
+
+def _hex(text: str, size: int) -> None:
+    if len(text) != size or set(text) - set("0123456789abcdef"):
+        raise ValueError(f"{text!r} is not {size} hex digits")
+
+
+def _count(value: int) -> None:
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise ValueError(f"{value!r} is not a count")
+
+

@@ -1,0 +1,102 @@
+"""A line of versions: which numbers were used, which are there, which is next.
+
+Numbers are used in sequence.  So the highest number ever used is found without
+a listing: if any number above the highest that we know was used, then the next
+one was, and either its manifest is there or it was deleted; and a deletion
+first puts a `gone` mark with the highest number used by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from checkpoint._format import gone_folder, parse_snapshot_key, snapshot_folder, snapshot_key
+from checkpoint.errors import ConflictError, NotFoundError
+from checkpoint.store import Store
+
+
+def exists(store: Store, key: str) -> bool:
+    """Whether *key* is there."""
+    try:
+        store.get(key, 0, 0)
+    except NotFoundError:
+        return False
+    return True
+
+
+class Line:
+    """The versions under one name in a store."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._highest: int | None = None
+
+    def versions(self) -> list[int]:
+        """The numbers that are there, ascending; damaged ones too."""
+        keys = self._store.keys(snapshot_folder(self._name))
+        return sorted(found[1] for key in keys if (found := parse_snapshot_key(key)))
+
+    def highest(self) -> int:
+        """The highest number that was ever used; 0 if none was."""
+        known = self._highest
+        if known is None or self._is_there(known + 1) or self._gone() > known:
+            known = max([self._gone(), *self.versions()])
+            self._highest = known
+        return known
+
+    def commit(self, encode: Callable[[int], bytes]) -> int:
+        """Put the manifest that *encode* gives for the next number: the commit.
+
+        Returns the number when the manifest is durable and no higher number
+        was ever used.  A number that was used and deleted since we looked is
+        given back, and another is taken.
+        """
+        while True:
+            version = self.highest() + 1
+            key = snapshot_key(self._name, version)
+            try:
+                self._store.put(key, [encode(version)])
+            except ConflictError:
+                self._highest = None
+                continue
+            if self._gone() < version:
+                self._highest = version
+                return version
+            self._highest = None
+            self._store.delete([key])
+
+    def delete(self, versions: Iterable[int], *, used: int = 0) -> None:
+        """Delete *versions*, durably.  One deleter of a name at a time.
+
+        *used* is a number below one that the caller knows to be acknowledged:
+        a mark that high serves later deletions too.  It may never reach the
+        newest version, or its writer, not sure of it yet, would take it back.
+        """
+        doomed = sorted(versions)
+        if doomed[-1] > self._gone():
+            with suppress(ConflictError):
+                self._store.put(self._gone_key(max(doomed[-1], used)), [])
+        self._store.delete(snapshot_key(self._name, version) for version in doomed)
+        old = sorted(self._gone_marks())[:-1]
+        if old:
+            self._store.delete(self._gone_key(number) for number in old)
+
+    def settle(self) -> None:
+        """Make every deletion in this line durable, whoever began it."""
+        self._store.delete([snapshot_key(self._name, 0)])
+
+    def _is_there(self, version: int) -> bool:
+        return exists(self._store, snapshot_key(self._name, version))
+
+    def _gone(self) -> int:
+        return max(self._gone_marks(), default=0)
+
+    def _gone_marks(self) -> list[int]:
+        folder = gone_folder(self._name)
+        found = (key.removeprefix(folder) for key in self._store.keys(folder))
+        return [int(number) for number in found if number.isdecimal()]
+
+    def _gone_key(self, number: int) -> str:
+        return f"{gone_folder(self._name)}{number:010d}"

@@ -1,0 +1,157 @@
+"""Values that cross layers, and the digest that names their bytes."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import Factory, frozen
+from blake3 import blake3
+
+# What may be written: bytes, bytearray, memoryview, mmap, pickle.PickleBuffer.
+# `collections.abc.Buffer` is 3.12's; on 3.11 the protocol has no name.
+Buffer = Any
+
+# Memory from here on is mapped: fresh pages without a memset, given back when dropped.
+MAPPED = 1 << 20
+
+
+def digest(data: Buffer) -> str:
+    """The BLAKE3-256 of *data* in lower-case hex: a blob's identity."""
+    # One thread: with its own pool, a child of fork hangs, and ours keep both cores busy.
+    return blake3(data).hexdigest()
+
+
+def memory(size: int) -> memoryview:
+    """Fresh, zeroed, writable memory of *size* bytes that nobody else holds."""
+    if size < MAPPED:
+        return memoryview(bytearray(size))
+    mapped = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        mapped.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(mapped)
+
+
+@frozen
+class Global:
+    """A class or function as a stream names it: `module:qualname`.
+
+    `origin` is the importable module that `__main__` was when the snapshot was
+    saved (`train` for `python train.py`), else None.
+    """
+
+    module: str
+    qualname: str
+    origin: str | None = None
+
+    __module__ = "checkpoint"
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.qualname}"
+
+
+@frozen
+class Pickled:
+    """What pickling yields beside the stream, which went to *write* as it was made."""
+
+    buffers: tuple[memoryview, ...]
+    globals: tuple[Global, ...]
+
+
+@frozen
+class Parts:
+    """All that pickling yields, as it is read back: stream, out-of-band buffers, globals."""
+
+    stream: Buffer
+    buffers: tuple[Buffer, ...] = ()
+    globals: tuple[Global, ...] = ()
+
+
+@frozen
+class Blob:
+    """A chunk as stored: its digest, its place, its codec.
+
+    `pack` is None for a blob that lies in the document itself: in a manifest's
+    inline area, or in the single file.  `base` is the digest of the blob that
+    a delta is encoded against.
+    """
+
+    digest: str
+    length: int
+    codec: str
+    pack: str | None
+    offset: int
+    stored: int
+    filter: str | None = None
+    base: str | None = None
+
+
+@frozen
+class Part:
+    """One part of a snapshot: the next *blobs* rows of the table, one after the other.
+
+    `digest` is of the part after all inverse transforms; None where there is no
+    transform and the digests of the blobs say it already.
+    """
+
+    kind: str
+    length: int
+    blobs: int
+    transforms: tuple[str, ...] = ()
+    digest: str | None = None
+
+
+@frozen(kw_only=True)
+class Manifest:
+    """The document that is the snapshot on disk."""
+
+    repository: str | None = None
+    name: str | None = None
+    version: int | None = None
+    parent: int | None = None
+    writer: str
+    created: str
+    provenance: str = "own"
+    metrics: Mapping[str, float] = Factory(dict)
+    tags: tuple[str, ...] = ()
+    meta: Any = None
+    libraries: Mapping[str, str] = Factory(dict)
+    types: tuple[Global, ...] = ()
+    migrations: tuple[str, ...] = ()
+    size: int = 0
+    stored: int = 0
+    packs: Mapping[str, int] = Factory(dict)
+    table: tuple[Blob, ...] = ()
+    blobs: tuple[Blob, ...] = ()
+    parts: tuple[Part, ...] = ()
+    inline: bytes = b""
+
+
+@frozen(kw_only=True)
+class Snapshot:
+    """The immutable state of a graph at one version, as its manifest tells it.
+
+    `size` is in plain bytes, `stored` in bytes that this version added to the
+    store.  `own` says that the state was saved from live objects by a program
+    that held the key; a snapshot that was imported is not.
+    """
+
+    name: str
+    version: int
+    created: datetime
+    parent: int | None
+    metrics: Mapping[str, float]
+    tags: tuple[str, ...]
+    meta: Any
+    own: bool
+    size: int
+    stored: int
+    libraries: Mapping[str, str]
+    types: tuple[Global, ...]
+
+    __module__ = "checkpoint"
+
+
+Progress = Callable[[int, int], object]

@@ -1,0 +1,435 @@
+"""Snapshots in a store.
+
+Write order is the crash-safety argument, so it is kept in one place: packs
+first, then the manifest that names them.  A crash can only leave packs that
+nobody refers to; `prune` removes them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from attrs import evolve, frozen
+
+from checkpoint import _format, _lease
+from checkpoint._codec import Codec
+from checkpoint._lines import Line, exists
+from checkpoint._model import Blob, Buffer, Manifest, Part, Progress, Snapshot
+from checkpoint._reading import Fetch, read_blob, read_parts
+from checkpoint._reuse import Known, Plan
+from checkpoint._tags import Tags
+from checkpoint._workers import Workers
+from checkpoint._writing import Encoder, StreamCutter, write_pack
+from checkpoint.errors import (
+    CheckpointError,
+    ConflictError,
+    DamagedSnapshotWarning,
+    IntegrityError,
+    InvalidNameError,
+    NotFoundError,
+)
+from checkpoint.store import Store
+
+FORMAT_KEY = "format.json"
+_RACES = 100  # how often a load starts again because what it read was deleted meanwhile
+
+@frozen
+class Draft:
+    """A snapshot on its way in: give the stream to `write`, then commit it."""
+
+    name: str
+    encoder: Encoder
+    stream: StreamCutter
+    workers: Workers
+    plan: Plan
+
+
+class Repository:
+    """The snapshots and packs in one store, and their rules.
+
+    Any number of processes and threads may use one store at once.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.known = Known()
+        self.turn = threading.RLock()
+        self._id: str | None = None
+        self._lines: dict[str, Line] = {}
+        self._tags: dict[str, Tags] = {}
+        self._heads: dict[str, Snapshot] = {}
+        self._packs: dict[str, frozenset[str]] = {}
+        _opened.add(self)
+
+    # --- what is there ------------------------------------------------------
+
+    def identity(self, *, create: bool = False) -> str | None:
+        """The repository's uuid; None where there is no repository and none is to be made."""
+        if self._id is None:
+            self._id = self._read_identity()
+        if self._id is None and create:
+            fresh = str(uuid.uuid4())
+            document = {"format": _format.FORMAT, "repository": fresh}
+            try:
+                self.store.put(FORMAT_KEY, [_format.seal(document)])
+            except ConflictError:
+                return self.identity()  # The winner's.
+            self._id = fresh
+        return self._id
+
+    def line(self, name: str) -> Line:
+        """The line of versions under *name*."""
+        if name not in self._lines:
+            self._lines[name] = Line(self.store, _format.check_name(name))
+        return self._lines[name]
+
+    def tags(self, name: str) -> Tags:
+        """The movable tags of *name*."""
+        if name not in self._tags:
+            self._tags[name] = Tags(self.store, _format.check_name(name))
+        return self._tags[name]
+
+    def names(self) -> list[str]:
+        """Every name that has a snapshot, damaged or not."""
+        keys = self.store.keys("snapshots/")
+        return sorted({found[0] for key in keys if (found := _format.parse_snapshot_key(key))})
+
+    def snapshots(self, name: str) -> list[Snapshot]:
+        """The readable snapshots of *name*, oldest first; warns of each that is damaged."""
+        found = []
+        for version in self.line(name).versions():
+            try:
+                found.append(self._head(name, version))
+            except NotFoundError:
+                continue  # Deleted meanwhile.
+            except IntegrityError as error:
+                _warn(f"left out version {version} of {name}: {error}")
+        holders = self.tags(name).holders((s.version, s.tags) for s in found)
+        by_version: dict[int, list[str]] = {}
+        for tag, version in sorted(holders.items()):
+            by_version.setdefault(version, []).append(tag)
+        return [evolve(s, tags=tuple(by_version.get(s.version, ()))) for s in found]
+
+    def manifest(self, name: str, version: int) -> Manifest:
+        """The manifest of one version; NotFoundError if it is not there."""
+        key = _format.snapshot_key(name, version)
+        manifest = self.read_manifest(key)
+        self._remember(manifest)
+        return manifest
+
+    def read_manifest(self, key: str) -> Manifest:
+        """The manifest at *key*, which must be the one that belongs there."""
+        name, version = _format.parse_snapshot_key(key) or ("", 0)
+        try:
+            raw = self.store.get(key, 0, _format.MAX_DOCUMENT + 1)
+        except NotFoundError as error:
+            message = f"{self.store!r} has no version {version} of {name!r}"
+            raise NotFoundError(message, name=name, version=version, key=key) from error
+        with about(name, version, key):
+            manifest = _format.decode_manifest(raw, key)
+            if (manifest.name, manifest.version) != (name, version):
+                raise IntegrityError(
+                    f"{key} holds version {manifest.version} of {manifest.name!r}: "
+                    "somebody moved it; put it back or delete it"
+                )
+            if manifest.repository != self.identity():
+                raise IntegrityError(f"{key} belongs to another repository; remove it from here")
+            _format.check_places(manifest, (*manifest.table, *manifest.blobs))
+        return manifest
+
+    def packs(self, key: str) -> frozenset[str]:
+        """The packs that the manifest at *key* names."""
+        if key not in self._packs:
+            self._packs[key] = frozenset(self.read_manifest(key).packs)
+        return self._packs[key]
+
+    def rows(self, manifest: Manifest) -> Sequence[Blob]:
+        """The blob table of *manifest*, read from packs where it is long."""
+        rows: Sequence[Blob] = manifest.blobs
+        if manifest.table:
+            fetch = self.fetch(manifest)
+            lists = (_format.decode_rows(read_blob(blob, fetch)) for blob in manifest.table)
+            rows = tuple(row for part in lists for row in part)
+            _format.check_places(manifest, rows)
+        _format.check_table(manifest, rows)
+        return rows
+
+    def fetch(self, manifest: Manifest) -> Fetch:
+        """Ranges of the packs of *manifest*, or of its inline area."""
+
+        def fetch(pack: str | None, start: int, stop: int) -> Buffer:
+            if pack is None:
+                return manifest.inline[start:stop]
+            return self.store.get(_format.pack_key(pack), start, stop)
+
+        return fetch
+
+    # --- load ---------------------------------------------------------------
+
+    def read(self, name: str, version: int, progress: Progress | None) -> tuple[Manifest, list[Buffer]]:
+        """The manifest and parts of one version, every byte checked.
+
+        IntegrityError if it is damaged, NotFoundError if it is not there (any more).
+        """
+        manifest = self.manifest(name, version)
+        key = _format.snapshot_key(name, version)
+        with about(name, version, key):
+            try:
+                rows = self.rows(manifest)
+                report = counted(progress, manifest.size)
+                parts = read_parts(manifest.parts, rows, self.fetch(manifest), report)
+            except NotFoundError as error:
+                if not exists(self.store, key):
+                    raise NotFoundError(f"version {version} of {name!r} was deleted") from error
+                self.known.distrust(error.key)
+                raise IntegrityError(f"{error.key} is missing", key=error.key) from error
+            except IntegrityError as error:
+                self.known.distrust(error.key)
+                raise
+        self.known.learn(manifest, rows)
+        return manifest, parts
+
+    def read_newest(self, name: str, progress: Progress | None) -> tuple[Manifest, list[Buffer]]:
+        """The newest version of *name* that is whole; warns of each it had to pass over."""
+        for _ in range(_RACES):
+            damaged: list[CheckpointError] = []
+            for version in self._newest_first(name):
+                try:
+                    found = self.read(name, version, progress)
+                except NotFoundError:
+                    continue  # Deleted meanwhile; a newer one may be there.
+                except IntegrityError as error:
+                    damaged.append(error)
+                    continue
+                for error in damaged:
+                    _warn(f"{error}; stepped back to version {version} of {name}")
+                return found
+            if damaged:
+                raise damaged[0]
+            if not self.line(name).versions():
+                break
+        raise NotFoundError(f"{self.store!r} has no snapshot of {name!r}", name=name)
+
+    def _newest_first(self, name: str) -> Iterator[int]:
+        highest = self.line(name).highest()
+        if highest:
+            yield highest
+            yield from (v for v in reversed(self.line(name).versions()) if v != highest)
+
+    # --- save ---------------------------------------------------------------
+
+    @contextmanager
+    def draft(self, name: str, codec: Codec, *, carry: bool) -> Iterator[Draft]:
+        """A new draft: write the stream to it, then commit it.
+
+        With *carry*, a blob in a mostly dead pack is stored again, so that
+        packs that a retention policy has emptied can go.
+        """
+        with self.turn, Workers() as workers:
+            self._admit(name)
+            self._learn_newest(name)
+            with Plan(self.store, self.known, name if carry else None) as plan:
+                encoder = Encoder(codec, plan.reuse)
+                yield Draft(name, encoder, StreamCutter(encoder, workers), workers, plan)
+
+    def commit(
+        self, draft: Draft, buffers: Sequence[Buffer], progress: Progress | None, **members: Any
+    ) -> Snapshot:
+        """Store the parts, then the manifest with *members*: the moment the snapshot exists."""
+        identity = self.identity(create=True)
+        stream, chunks = draft.stream.finish()
+        parts = (*map(_format.buffer_part, buffers), stream)
+        total = sum(part.length for part in parts)
+        packed = write_pack(
+            self.store, draft.plan.hold, buffers, chunks, draft.encoder, draft.workers,
+            counted(progress, total),
+        )
+        named = {b.pack for b in (*packed.rows, *packed.table) if b.pack is not None}
+        sizes = {pack: packed.size if pack == packed.pack else self.known.sizes[pack] for pack in named}
+        manifest = Manifest(
+            repository=identity,
+            name=draft.name,
+            parts=parts,
+            size=total,
+            stored=packed.size + len(packed.inline),
+            packs=dict(sorted(sizes.items())),
+            table=packed.table,
+            blobs=() if packed.table else packed.rows,
+            inline=packed.inline,
+            **members,
+        )
+        return self._commit(manifest, packed.rows)
+
+    def _commit(self, manifest: Manifest, rows: Sequence[Blob]) -> Snapshot:
+        name = manifest.name or ""
+
+        def encode(version: int) -> bytes:
+            return _format.encode_manifest(evolve(manifest, version=version))
+
+        manifest = evolve(manifest, version=self.line(name).commit(encode))
+        self.known.learn(manifest, rows)
+        return self._remember(manifest)
+
+    def _admit(self, name: str) -> None:
+        """InvalidNameError if *name* is new and differs from another only by case."""
+        if name in self._lines or self.line(name).highest():
+            return
+        for other in self.names():
+            if other != name and other.casefold() == name.casefold():
+                del self._lines[name]
+                raise InvalidNameError(f"{name!r} differs from {other!r} only by case; use one")
+
+    def _learn_newest(self, name: str) -> None:
+        newest = self.line(name).highest()
+        if not newest or self.known.has_parent(name):
+            return
+        try:
+            manifest = self.manifest(name, newest)
+            self.known.learn(manifest, self.rows(manifest))
+        except CheckpointError:
+            # Nothing of it is reused; that costs space, and `load` will say why.
+            self.known.skip(name)
+
+    # --- delete -------------------------------------------------------------
+
+    def delete(self, name: str, versions: Sequence[int]) -> None:
+        """Delete versions that are there, the newest included."""
+        turn = _lease.deleting(self.store, name, wait=True)
+        assert turn is not None
+        with turn:
+            there = set(self.line(name).versions())
+            for version in versions:
+                if version not in there:
+                    message = f"{self.store!r} has no version {version} of {name!r}"
+                    raise NotFoundError(message, name=name, version=version)
+            self._delete(name, versions)
+
+    def retain(
+        self, name: str, newest: int, policy: Callable[[Sequence[Snapshot]], set[int]]
+    ) -> list[Snapshot]:
+        """Delete what *policy* does not keep of the versions up to *newest*, which was acknowledged.
+
+        Later versions are not looked at: their writers may not be sure of them
+        yet.  Does nothing while another deleter is at work.
+        """
+        turn = _lease.deleting(self.store, name, wait=False)
+        if turn is None:
+            return []
+        with turn:
+            there = [s for s in self.snapshots(name) if s.version <= newest]
+            kept = policy(there) | {newest}
+            doomed = [s for s in there if s.version not in kept]
+            if doomed:
+                self._delete(name, [s.version for s in doomed], used=newest - 1)
+            return doomed
+
+    def _delete(self, name: str, versions: Sequence[int], *, used: int = 0) -> None:
+        self.line(name).delete(versions, used=used)
+        for version in versions:
+            key = _format.snapshot_key(name, version)
+            self._heads.pop(key, None)
+            self._packs.pop(key, None)
+            self.known.forget(name, version)
+
+    # --- inside -------------------------------------------------------------
+
+    def _head(self, name: str, version: int) -> Snapshot:
+        key = _format.snapshot_key(name, version)
+        if key not in self._heads:
+            self.manifest(name, version)
+        return self._heads[key]
+
+    def _remember(self, manifest: Manifest) -> Snapshot:
+        snapshot = snapshot_of(manifest)
+        self._heads[_format.snapshot_key(snapshot.name, snapshot.version)] = snapshot
+        return snapshot
+
+    def _read_identity(self) -> str | None:
+        where = f"{FORMAT_KEY} of {self.store!r}"
+        try:
+            return str(_format.unseal(self.store.get(FORMAT_KEY), where)["repository"])
+        except NotFoundError:
+            why = f"{where} is missing"
+            damage = None
+        except IntegrityError as error:
+            why = str(error)
+            damage = error
+        for key in self.store.keys("snapshots/"):
+            try:
+                found = _format.decode_manifest(self.store.get(key), key).repository
+            except CheckpointError:
+                continue
+            _warn(f"{why}; the manifests repeat what it says, so nothing is lost")
+            return found
+        if damage is not None:
+            raise damage
+        return None
+
+
+def snapshot_of(manifest: Manifest) -> Snapshot:
+    """What a manifest tells its users."""
+    assert manifest.name is not None and manifest.version is not None
+    return Snapshot(
+        name=manifest.name,
+        version=manifest.version,
+        created=datetime.fromisoformat(manifest.created),
+        parent=manifest.parent,
+        metrics=manifest.metrics,
+        tags=manifest.tags,
+        meta=manifest.meta,
+        own=manifest.provenance == "own",
+        size=manifest.size,
+        stored=manifest.stored,
+        libraries=manifest.libraries,
+        types=manifest.types,
+    )
+
+
+@contextmanager
+def about(name: str, version: int, key: str) -> Iterator[None]:
+    """Say in an error of ours which snapshot it is about."""
+    try:
+        yield
+    except CheckpointError as error:
+        error.name = error.name or name
+        error.version = error.version or version
+        error.key = error.key or key
+        raise
+
+
+def counted(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """Turns counts of bytes into calls of *progress* with their sum and *total*."""
+    done = 0
+
+    def count(length: int) -> None:
+        nonlocal done
+        done += length
+        if progress is not None:
+            progress(done, total)
+
+    return count
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, DamagedSnapshotWarning, stacklevel=3)
+
+
+_opened: weakref.WeakSet[Repository] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    # The turn may be a thread's that the child does not have.
+    for repository in _opened:
+        repository.turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

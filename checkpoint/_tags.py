@@ -1,0 +1,89 @@
+"""Movable tags: names that point at one version of a line.
+
+A tag given to `save` is in the manifest and comes with the commit.  A tag that
+is moved or removed later is a record of its own; the highest record holds.  A
+record says the highest version of its time, so a later save with the same tag
+takes it over, without any clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from checkpoint import _format
+from checkpoint.errors import ConflictError, FormatError, NotFoundError
+from checkpoint.store import Store
+
+
+@frozen
+class TagRecord:
+    """Where *tag* points since version *after* was the highest; None: nowhere."""
+
+    tag: str
+    version: int | None
+    after: int
+
+
+class Tags:
+    """The tag records of one name in a store."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._read: dict[str, TagRecord] = {}
+
+    def holders(self, saved: Iterable[tuple[int, Iterable[str]]]) -> dict[str, int]:
+        """Which version holds each tag, given the versions, ascending, with the tags of their save."""
+        found: dict[str, int] = {tag: version for version, tags in saved for tag in tags}
+        for record in self._records():
+            if found.get(record.tag, 0) > record.after:
+                continue
+            found.pop(record.tag, None)
+            if record.version is not None:
+                found[record.tag] = record.version
+        return found
+
+    def move(self, repository: str, tag: str, version: int | None, after: int) -> None:
+        """Point *tag* at *version*, durably; None takes it away."""
+        folder = _format.tag_folder(self._name, _format.check_tag(tag))
+        where = {"name": self._name, "tag": tag, "version": version, "after": after}
+        members = {"format": _format.FORMAT, "repository": repository} | where
+        while True:
+            old = self._store.keys(folder)
+            number = int(old[-1].removeprefix(folder).removesuffix(".json")) + 1 if old else 1
+            try:
+                self._store.put(f"{folder}{number:010d}.json", [_format.seal(members)])
+            except ConflictError:
+                continue
+            if old:
+                self._store.delete(old)
+            return
+
+    def verify(self) -> None:
+        """Read each record that holds; IntegrityError or FormatError if one is damaged."""
+        self._read.clear()
+        self._records()
+
+    def _records(self) -> list[TagRecord]:
+        while True:
+            keys = self._store.keys(f"tags/{self._name}/@/")
+            highest = {key.rpartition("/")[0]: key for key in keys}
+            try:
+                return [self._record(key) for key in highest.values()]
+            except NotFoundError:
+                continue  # Moved meanwhile.
+
+    def _record(self, key: str) -> TagRecord:
+        if key not in self._read:
+            members = _format.unseal(self._store.get(key), key)
+            try:
+                record = TagRecord(members["tag"], members["version"], members["after"])
+                right = (members["name"], record.tag) == (self._name, key.split("/")[-2])
+            except KeyError as error:
+                raise FormatError(f"{key} is not a tag record", key=key) from error
+            if not right:
+                raise FormatError(f"{key} belongs to another tag", key=key)
+            self._read[key] = record
+        return self._read[key]

@@ -1,0 +1,129 @@
+"""Every error that `checkpoint` raises on purpose.
+
+    CheckpointError                  everything below; fields name, version, key
+    ├── NotFoundError                ask for something else              (also LookupError)
+    ├── ConflictError                another writer was first
+    ├── IntegrityError               the bytes are damaged
+    ├── FormatError                  from a newer release, or not ours
+    │   └── InvalidNameError         not a name or tag                  (also ValueError)
+    ├── MigrationError               a class moved or changed: register a rename or a migration
+    ├── UnsafeError                  the trust policy said no
+    ├── SerializationError           the graph holds something that cannot be saved: says where
+    └── StoreError                   disk or network; `__cause__` is the original, `retryable` says whether to try again
+
+A message says what, which, and what to do.  `TypeError` and `ValueError` stay
+for programming mistakes.  Only the message is positional, so that an error
+survives pickling with its fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CheckpointError(Exception):
+    """Something about a snapshot or a store went wrong; the fields say which.
+
+    `name` and `version` name the snapshot, `key` the stored object; each is
+    None where it does not apply.
+    """
+
+    __module__ = "checkpoint"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        name: str | None = None,
+        version: int | None = None,
+        key: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.version = version
+        self.key = key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, self.__dict__
+
+
+class NotFoundError(CheckpointError, LookupError):
+    """What was asked for is not there; ask for something else."""
+
+    __module__ = "checkpoint"
+
+
+class ConflictError(CheckpointError):
+    """Another writer was first, or is at work now."""
+
+    __module__ = "checkpoint"
+
+
+class IntegrityError(CheckpointError):
+    """The stored bytes are damaged; older versions are not touched by it."""
+
+    __module__ = "checkpoint"
+
+
+class FormatError(CheckpointError):
+    """The bytes come from a newer release, or are not ours at all."""
+
+    __module__ = "checkpoint"
+
+
+class InvalidNameError(FormatError, ValueError):
+    """A name or tag that cannot be one; the message gives the rule."""
+
+    __module__ = "checkpoint"
+
+
+class MigrationError(CheckpointError):
+    """A class moved or changed; register a rename or a migration."""
+
+    __module__ = "checkpoint"
+
+
+class UnsafeError(CheckpointError):
+    """The trust policy refused what the bytes ask for."""
+
+    __module__ = "checkpoint"
+
+
+class SerializationError(CheckpointError):
+    """The graph holds something that cannot be saved, or rebuilding it failed.
+
+    `path` leads from the root of the graph to the object, as Python source:
+    `state['players'][3].socket`; it is None where no path is known.
+    """
+
+    __module__ = "checkpoint"
+
+    def __init__(self, message: str = "", *, path: str | None = None, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.path = path
+
+
+class StoreError(CheckpointError):
+    """The disk or the network failed; `__cause__` is the original error.
+
+    `retryable` is true where trying again may help (a lost connection), and
+    false where somebody must act first (a full disk, a missing right).
+    """
+
+    __module__ = "checkpoint"
+
+    def __init__(self, message: str = "", *, retryable: bool = False, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.retryable = retryable
+
+
+class DamagedSnapshotWarning(UserWarning):
+    """A damaged snapshot or file was passed over; the message names it."""
+
+    __module__ = "checkpoint"
+
+
+class RetentionWarning(UserWarning):
+    """A version was saved, but old ones could not be cleaned up after it."""
+
+    __module__ = "checkpoint"

@@ -1,0 +1,294 @@
+"""A store in a folder: each key a file, each put a durable create.
+
+The recipe of `put` is the crash-safety argument, so it is kept in one place:
+
+    temp file in the target's folder   a rename or link never crosses filesystems
+    write all, fsync                   no name leads to bytes that may be lost
+    link(temp, final)                  atomic, and fails where the name exists
+    unlink temp, fsync the folder      the name itself survives a power cut
+
+A folder's own name is made durable once by each process that puts below it:
+another process may have made it and died before it was.  A failed fsync is
+never retried on the same file, because the kernel may have dropped the pages
+and say yes the second time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+from checkpoint._model import Buffer, memory
+from checkpoint.errors import ConflictError, IntegrityError, NotFoundError, StoreError
+from checkpoint.store._contract import check_key, is_key
+from checkpoint.store._files import (
+    TEMP,
+    FileLock,
+    lock_fd,
+    lock_file,
+    publish,
+    sync_file,
+    sync_folder,
+)
+
+_RETRYABLE = {errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.ESTALE, errno.EBUSY}
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and save again",
+    errno.EDQUOT: "the disk quota is used up; free some space and save again",
+    errno.EROFS: "the filesystem is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ENOENT: "the folder vanished while it was in use",
+    errno.ENOTDIR: "a file stands where a folder is needed",
+    errno.EMFILE: "too many open files",
+    errno.ENOLCK: "this filesystem has no file locks; mount it with them",
+    errno.ENOSYS: "this filesystem has no file locks; mount it with them",
+}
+
+
+class LocalStore:
+    """Keys as files below *root*, which is created by the first put.
+
+    Safe for any number of threads and processes on one machine.  On a network
+    filesystem it needs hard links (or no-replace renames) and locks that work
+    between its hosts.
+    """
+
+    __module__ = "checkpoint"
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(os.fspath(root))
+        self._durable: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self.root!r})"
+
+    def __reduce__(self) -> tuple[type[LocalStore], tuple[str]]:
+        return type(self), (self.root,)
+
+    def put(self, key: str, pieces: Iterable[Buffer]) -> None:
+        """Create *key* from *pieces*, durably; ConflictError if it exists."""
+        final = self._path(key)
+        with self._explained("write", key):
+            if os.path.lexists(final):
+                raise ConflictError(f"{final} exists already", key=key)
+            folder = os.path.dirname(final)
+            self._make_durable(folder)
+            temp, fd = _open_temp(folder)
+        try:
+            for piece in pieces:  # What it raises is not ours to explain.
+                with self._explained("write", key):
+                    _write_all(fd, piece)
+            with self._explained("write", key):
+                sync_file(fd)
+                try:
+                    publish(temp, final)
+                except FileExistsError as error:
+                    raise ConflictError(f"{final} exists already", key=key) from error
+                with suppress(FileNotFoundError):  # A rename took it.
+                    os.unlink(temp)
+                sync_folder(folder)
+        except BaseException:
+            _withdraw(fd, temp, final)
+            raise
+        finally:
+            # All that a close can still report, the fsync has reported before.
+            with suppress(OSError):
+                os.close(fd)
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> memoryview:
+        """The bytes [start, stop) of *key* in fresh memory; NotFoundError if absent."""
+        with self._explained("read", key), open(self._path(key), "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            stop = size if stop is None else min(stop, size)
+            start = min(start, size)
+            fresh = memory(max(0, stop - start))
+            file.seek(start)
+            filled = 0
+            while filled < len(fresh):
+                count = file.readinto(fresh[filled:])
+                if not count:
+                    break
+                filled += count
+            return fresh[:filled]
+
+    def keys(self, prefix: str) -> list[str]:
+        """Every key below *prefix*, sorted; temporary files and `.DS_Store` are not keys."""
+        if prefix:
+            check_key(prefix.removesuffix("/"))
+        with self._explained("list", prefix):
+            found = _walk(os.path.join(self.root, *prefix.split("/")))
+            return sorted(prefix + below for below in found if is_key(below))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove *keys*, durably, and every earlier deletion beside them."""
+        folders = set()
+        for key in keys:
+            path = self._path(key)
+            folders.add(os.path.dirname(path))
+            with self._explained("delete", key), suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(path)
+        for folder in sorted(folders):
+            gone = suppress(FileNotFoundError, NotADirectoryError)
+            with self._explained("delete from", folder), gone:
+                sync_folder(folder)
+
+    def lock(self, key: str, *, wait: bool) -> FileLock | None:
+        """Hold *key* alone among all processes; None if it is held and *wait* is false."""
+        path = self._path(key)
+        with self._explained("lock", key):
+            # Durably: a put that finds the folders there syncs no further up.
+            self._make_durable(os.path.dirname(path))
+            return lock_file(path, wait=wait)
+
+    def tidy(self) -> None:
+        """Remove the temporary files of writers that died."""
+        with self._explained("tidy", ""):
+            for below in _walk(self.root):
+                if _is_temp(below):
+                    # A living writer holds a lock on its temporary file.
+                    lock = lock_file(os.path.join(self.root, below), wait=False, create=False)
+                    if lock is not None:
+                        with lock:
+                            pass
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self.root, *check_key(key).split("/"))
+
+    def _make_durable(self, folder: str) -> None:
+        """Make *folder* and sync its name, once a process, from the root down."""
+        if folder in self._durable:
+            return
+        parent = os.path.dirname(folder)
+        if folder == self.root:
+            _make_root(folder)
+        else:
+            self._make_durable(parent)
+            with suppress(FileExistsError):
+                os.mkdir(folder)
+            sync_folder(parent)
+        self._durable.add(folder)
+
+    @contextmanager
+    def _explained(self, verb: str, key: str) -> Iterator[None]:
+        """Turn an OSError into the error of our tree that says what to do."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if verb == "read":
+                raise NotFoundError(f"no {key} in {self.root}", key=key) from error
+            self._durable.clear()
+            raise self._failed(verb, key, error) from error
+        except OSError as error:
+            if verb == "read" and error.errno in (errno.EIO, errno.EISDIR):
+                raise IntegrityError(
+                    f"{self._where(key)} cannot be read: {error.strerror}", key=key
+                ) from error
+            raise self._failed(verb, key, error) from error
+
+    def _failed(self, verb: str, key: str, error: OSError) -> StoreError:
+        code = error.errno or 0
+        why = _ADVICE.get(code, error.strerror or str(error))
+        message = f"cannot {verb} {self._where(key)}: {why}"
+        return StoreError(message, key=key, retryable=code in _RETRYABLE)
+
+    def _where(self, key: str) -> str:
+        return os.path.join(self.root, key)
+
+
+@contextmanager
+def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of *path* when the block ends well.
+
+    Until then the old one is untouched; a crash leaves one or the other.
+    """
+    final = os.path.realpath(os.fspath(path))
+    try:
+        temp, fd = _open_temp(os.path.dirname(final))
+        try:
+            with open(fd, "wb", closefd=False) as file:
+                yield file
+            sync_file(fd)
+            with suppress(FileNotFoundError):
+                os.chmod(temp, stat.S_IMODE(os.stat(final).st_mode))
+            os.replace(temp, final)
+            sync_folder(os.path.dirname(final))
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temp)
+            raise
+        finally:
+            os.close(fd)
+    except OSError as error:
+        why = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+        raise StoreError(f"cannot write {final}: {why}", key=final) from error
+
+
+def _make_root(root: str) -> None:
+    """Make *root* and every missing folder above it, each with a durable name."""
+    parent = os.path.dirname(root)
+    if os.path.isdir(root):
+        # It may be another process's, made a moment ago; a parent that we may
+        # not open is not one that a program made for us.
+        with suppress(PermissionError):
+            sync_folder(parent)
+        return
+    _make_root(parent)
+    with suppress(FileExistsError):
+        os.mkdir(root)
+    sync_folder(parent)
+
+
+def _open_temp(folder: str) -> tuple[str, int]:
+    """A new temporary file in *folder*, locked to say that its writer lives."""
+    while True:
+        path = os.path.join(folder, TEMP + secrets.token_hex(8))
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        if sys.platform == "win32":
+            return path, fd  # An open file cannot be removed there.
+        try:
+            if lock_fd(fd, path, wait=True):
+                return path, fd
+        except BaseException:
+            os.unlink(path)
+            os.close(fd)
+            raise
+        os.close(fd)  # `tidy` came between the two calls; begin anew.
+
+
+def _write_all(fd: int, piece: Buffer) -> None:
+    rest = memoryview(piece).cast("B")
+    while len(rest):
+        rest = rest[os.write(fd, rest) :]
+
+
+def _withdraw(fd: int, temp: str, final: str) -> None:
+    """Take back a put that failed: nobody may believe a name that a power cut can undo."""
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(fd), os.stat(final)):
+            os.unlink(final)
+    with suppress(OSError):
+        os.unlink(temp)
+
+
+def _is_temp(below: str) -> bool:
+    return os.path.basename(below).startswith(TEMP)
+
+
+def _walk(folder: str, below: str = "") -> Iterator[str]:
+    """Every file under *folder*, as a `/`-separated path below it."""
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, f"{below}{entry.name}/")
+        elif entry.is_file():
+            yield below + entry.name
