@@ -202,9 +202,10 @@ class DeepPickler:
     def _payload(self, header: bytes, payload: Any) -> None:
         self._emit(header)
         if len(payload) < LARGE:
-            return self._emit(payload)
-        self._flush()
-        self._write(payload)
+            self._emit(payload)
+        else:
+            self._flush()
+            self._write(payload)
 
     def _memoize(self, obj: Any) -> None:
         self._memo[id(obj)] = len(self._alive)
@@ -235,13 +236,13 @@ class DeepPickler:
     def _buffer(self, obj: pickle.PickleBuffer) -> None:
         view = obj.raw()
         if self._buffer_callback is not None and not self._buffer_callback(obj):
-            readonly = pickle.READONLY_BUFFER if view.readonly else b""
-            return self._emit(pickle.NEXT_BUFFER + readonly)
-        if view.readonly:
+            self._emit(pickle.NEXT_BUFFER + (pickle.READONLY_BUFFER if view.readonly else b""))
+        elif view.readonly:
             self._payload(_header(_BYTES_OPCODES, len(view)), view)
+            self._memoize(obj)
         else:
             self._payload(pickle.BYTEARRAY8 + pack("<Q", len(view)), view)
-        self._memoize(obj)
+            self._memoize(obj)
 
     # Branches: builtin containers.  Each is as the C pickler has it, odd batches included.
 
@@ -586,5 +587,7 @@ def _shown(value: Any) -> str:
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if type(value) not in (str, bytes, int, float, bool, NoneType):
         return f"of type {type(value).__qualname__}"
-    text = repr(value[:60]) if isinstance(value, (str, bytes)) else repr(value)
+    if isinstance(value, (str, bytes)) and len(value) > 60:
+        return f"{value[:60]!r}…"
+    text = repr(value)
     return text if len(text) <= 64 else text[:60] + "…"

@@ -147,8 +147,7 @@ def check_json(meta: Any) -> Any:
     return json.loads(text)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def _value(value: Any) -> str:

@@ -26,12 +26,10 @@ from pathlib import Path
 from types import (
     AsyncGeneratorType,
     BuiltinFunctionType,
-    CodeType,
     CoroutineType,
     FunctionType,
     GeneratorType,
     ModuleType,
-    TracebackType,
 )
 from typing import Any
 
@@ -343,7 +341,7 @@ def _refusal(obj: Any, path: str, error: BaseException) -> SerializationError:
 def _trouble(obj: Any, error: BaseException) -> str:
     """What the matter is with *obj*, and what to do about it."""
     told = _told(error)
-    if told is not str(error):
+    if _raiser(error) is not None:
         return f"{told}; correct it, or leave the object out"
     if isinstance(obj, (FunctionType, BuiltinFunctionType, type)):
         return _unnamed(obj, told)
@@ -385,26 +383,31 @@ def _kind(obj: Any) -> str:
 
 
 def _told(error: BaseException) -> str:
-    """The error's own text, or who raised it where that was code of a class in the graph."""
-    text = str(error)
-    raiser = _raiser(error.__traceback__)
-    if raiser is None or (isinstance(error, TypeError) and text.startswith("cannot pickle ")):
-        return text
+    """The error's own text, and who raised it where that was code of a class in the graph."""
+    text, raiser = str(error), _raiser(error)
+    if raiser is None:
+        return text or type(error).__name__
     return f"{raiser} raised {type(error).__name__}: {text}"
 
 
-def _raiser(traceback: TracebackType | None) -> str | None:
-    """The function that pickle called and that raised, if it was written in Python."""
+def _raiser(error: BaseException) -> str | None:
+    """The function written in Python that pickle called and that raised, if there is one."""
+    if isinstance(error, TypeError) and str(error).startswith("cannot pickle "):
+        return None  # a class of the standard library that says so itself
+    traceback = error.__traceback__
     while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if not _is_machinery(code):
-            return code.co_qualname
+        frame = traceback.tb_frame
+        if frame.f_code.co_filename not in _MACHINERY:
+            name = frame.f_code.co_qualname
+            return f"module {frame.f_globals['__name__']}" if name == "<module>" else name
         traceback = traceback.tb_next
     return None
 
 
-def _is_machinery(code: CodeType) -> bool:
-    return code.co_filename in (__file__, _deep_pickling.__file__, copyreg.__file__)
+_MACHINERY = {
+    *(__file__, _deep_pickling.__file__, copyreg.__file__, importlib.__file__),
+    *("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"),
+}
 
 
 # Loading.
@@ -442,9 +445,7 @@ def unpickle(
     except (CheckpointError, MemoryError):
         raise
     except Exception as error:
-        raise SerializationError(
-            f"cannot rebuild the graph: {_told(error) or type(error).__name__}"
-        ) from error
+        raise SerializationError(f"cannot rebuild the graph: {_told(error)}") from error
 
 
 class _Unpickler(pickle.Unpickler):

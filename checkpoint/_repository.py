@@ -27,7 +27,7 @@ from checkpoint._reading import Fetch, read_blob, read_parts
 from checkpoint._reuse import Known, Plan
 from checkpoint._tags import Tags
 from checkpoint._workers import Workers
-from checkpoint._writing import Encoder, StreamCutter, write_pack
+from checkpoint._writing import Encoder, Scratch, StreamCutter, write_pack
 from checkpoint.errors import (
     CheckpointError,
     ConflictError,
@@ -237,7 +237,7 @@ class Repository:
             self._admit(name)
             self._learn_newest(name)
             with Plan(self.store, self.known, name if carry else None) as plan:
-                encoder = Encoder(codec, plan.reuse)
+                encoder = Encoder(codec, plan.reuse, Scratch())
                 yield Draft(name, encoder, StreamCutter(encoder, workers), workers, plan)
 
     def commit(

@@ -18,7 +18,7 @@ from blake3 import blake3
 from checkpoint._chunking import CHUNK, first_cut, fixed
 from checkpoint._codec import Codec
 from checkpoint._format import ALIGNMENT, MAX_ROWS, PACK_MAGIC, encode_rows, pack_key
-from checkpoint._model import Blob, Buffer, Part, digest
+from checkpoint._model import Blob, Buffer, Part, digest, memory
 from checkpoint._workers import Workers, wait_for_room
 from checkpoint.store import Store
 
@@ -37,21 +37,60 @@ class Chunk:
     stored: Buffer
 
 
+class Scratch:
+    """Memory for copies of chunks, used again and again: fresh pages cost as much as the copy."""
+
+    def __init__(self) -> None:
+        self._free: list[memoryview] = []
+
+    def copy(self, view: Buffer) -> memoryview:
+        """A copy of at most CHUNK bytes."""
+        try:
+            whole = self._free.pop()
+        except IndexError:
+            whole = memory(CHUNK)
+        part = whole[: len(view)]
+        part[:] = view
+        return part
+
+    def give(self, copy: memoryview) -> None:
+        """Take back what `copy` gave."""
+        if copy.obj is not None and not copy.readonly:
+            self._free.append(memoryview(copy.obj))
+
+
 @frozen
 class Encoder:
     """Digests a chunk, and encodes it unless `reuse` knows a blob that holds it."""
 
     codec: Codec
     reuse: Callable[[str], Blob | None] = lambda digest: None
+    scratch: Scratch | None = None
 
     def __call__(self, view: Buffer) -> Chunk | Blob:
-        plain = _private(view)
+        plain = self._private(view)
         name = digest(plain)
         known = self.reuse(name)
         if known is not None:
+            self.used_up(plain)
             return known
         used, stored = self.codec.encode(plain)
+        if stored is not plain:
+            self.used_up(plain)
         return Chunk(name, len(plain), used, stored)
+
+    def used_up(self, plain: Buffer) -> None:
+        """Nobody needs *plain* any more: its memory serves the next chunk."""
+        if self.scratch is not None and isinstance(plain, memoryview):
+            self.scratch.give(plain)
+
+    def _private(self, view: Buffer) -> Buffer:
+        """*view* if nobody can change it, else a copy."""
+        if isinstance(view, bytes) or isinstance(getattr(view, "obj", None), bytes):
+            return view
+        if self.scratch is None or len(view) < ALIGNED:
+            return bytes(view)
+        return self.scratch.copy(view)
 
 
 class StreamCutter:
@@ -79,7 +118,7 @@ class StreamCutter:
             return
         self._cut(0)
         for chunk in fixed(view):
-            private = _private(chunk)
+            private = bytes(chunk) if not isinstance(chunk.obj, bytes) else chunk
             self._digest_next(private)
             self._submit(private)
 
@@ -129,8 +168,9 @@ class Packed:
 class Placer:
     """Gives chunks their places, one after the other, and yields the bytes that go there."""
 
-    def __init__(self, pack: str | None, start: int) -> None:
+    def __init__(self, pack: str, start: int, used_up: Callable[[Buffer], None]) -> None:
         self._pack = pack
+        self._used_up = used_up
         self._new: dict[str, Blob] = {}
         self.size = start
 
@@ -142,6 +182,8 @@ class Placer:
                 yield from self._pad(chunk)
                 blob = self._put(chunk)
                 yield chunk.stored
+            if isinstance(chunk, Chunk):
+                self._used_up(chunk.stored)
             assert blob is not None
             rows.append(blob)
 
@@ -175,7 +217,7 @@ def write_pack(
     changes, and what follows it would move.
     """
     pack = secrets.token_hex(16)
-    placer = Placer(pack, len(PACK_MAGIC))
+    placer = Placer(pack, len(PACK_MAGIC), encoder.used_up)
     rows: list[Blob] = []
     table: list[Blob] = []
 
@@ -223,10 +265,3 @@ def _counted(
     for chunk in chunks:
         yield chunk
         report(chunk.length)
-
-
-def _private(view: Buffer) -> Buffer:
-    """*view* if nobody can change it, else a copy."""
-    if isinstance(view, bytes) or isinstance(getattr(view, "obj", None), bytes):
-        return view
-    return bytes(view)

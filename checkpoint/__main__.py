@@ -1,0 +1,7 @@
+"""`python -m checkpoint` is the command `checkpoint`."""
+
+import sys
+
+from checkpoint._cli import main
+
+sys.exit(main())

@@ -1,0 +1,160 @@
+"""The command line: look at a repository without running anything of it.
+
+    checkpoint ls DIR                    the names, and the versions of each
+    checkpoint show DIR [NAME[@VERSION]] one version: its manifest, in words
+    checkpoint verify DIR                read every byte; exit 1 if any is wrong
+
+No user code is imported: manifests are JSON, and no stream is unpickled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+from checkpoint import _pruning
+from checkpoint._members import __version__
+from checkpoint._model import Manifest, Snapshot
+from checkpoint._repository import Repository
+from checkpoint.errors import CheckpointError, FormatError, NotFoundError
+from checkpoint.store import LocalStore
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if all is well, 1 if damage was found, 2 if it cannot be done."""
+    parser = argparse.ArgumentParser(
+        prog="checkpoint", description="Look at saved snapshots without running anything of them."
+    )
+    parser.add_argument("--version", action="version", version=f"checkpoint {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    ls = commands.add_parser("ls", help="list the names in a repository and their versions")
+    show = commands.add_parser("show", help="show one version: what it says of itself")
+    verify = commands.add_parser("verify", help="read every byte and check it")
+    for command in (ls, show, verify):
+        command.add_argument("folder", metavar="DIR", help="the repository's folder")
+    show.add_argument(
+        "which", nargs="?", metavar="NAME[@VERSION]", help="the newest of the only name if left out"
+    )
+    given = parser.parse_args(arguments)
+    warnings.showwarning = _show_warning
+    try:
+        repository = _open(given.folder)
+        if given.command == "ls":
+            return _ls(repository)
+        if given.command == "show":
+            return _show(repository, given.which)
+        return _verify(repository)
+    except CheckpointError as error:
+        print(f"checkpoint: {error}", file=sys.stderr)
+        return 2
+
+
+def _open(folder: str) -> Repository:
+    repository = Repository(LocalStore(folder))
+    if repository.identity() is None:
+        raise FormatError(f"{folder} is not a repository: it holds no format.json and no snapshots")
+    return repository
+
+
+def _ls(repository: Repository) -> int:
+    for name in repository.names():
+        print(name)
+        rows = [_row(snapshot) for snapshot in repository.snapshots(name)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.rjust(width) for cell, width in zip(row[:4], widths, strict=False))
+            print("  " + "  ".join([*cells, *row[4:]]).rstrip())
+    return 0
+
+
+def _row(snapshot: Snapshot) -> list[str]:
+    return [
+        str(snapshot.version),
+        _when(snapshot),
+        _size(snapshot.size),
+        f"+{_size(snapshot.stored)}",
+        " ".join(f"{key}={value:.6g}" for key, value in snapshot.metrics.items()),
+        " ".join(f"[{tag}]" for tag in snapshot.tags),
+    ]
+
+
+def _show(repository: Repository, which: str | None) -> int:
+    name, version = _chosen(repository, which)
+    manifest = repository.manifest(name, version)
+    snapshot = next(s for s in repository.snapshots(name) if s.version == version)
+    for label, text in _lines(manifest, snapshot):
+        print(f"{label:<10} {text}")
+    return 0
+
+
+def _lines(manifest: Manifest, snapshot: Snapshot) -> list[tuple[str, str]]:
+    libraries = ", ".join(f"{name} {version}" for name, version in snapshot.libraries.items())
+    lines = [
+        ("name", snapshot.name),
+        ("version", str(snapshot.version)),
+        ("created", _when(snapshot)),
+        ("parent", str(snapshot.parent or "none")),
+        ("saved by", libraries),
+        ("trust", "own" if snapshot.own else "foreign: imported, not saved from live objects"),
+        ("size", f"{_size(snapshot.size)}, of which {_size(snapshot.stored)} were new"),
+        ("packs", str(len(manifest.packs))),
+        ("tags", ", ".join(snapshot.tags) or "none"),
+    ]
+    lines += [("metric", f"{key} = {value!r}") for key, value in snapshot.metrics.items()]
+    if snapshot.meta is not None:
+        lines.append(("meta", repr(snapshot.meta)))
+    return lines + [("uses", str(entry)) for entry in snapshot.types]
+
+
+def _chosen(repository: Repository, which: str | None) -> tuple[str, int]:
+    names = repository.names()
+    name, _, version = (which or "").partition("@")
+    if not which and len(names) == 1:
+        name = names[0]
+    if name not in names:
+        raise NotFoundError(f"say which name: {', '.join(names) or 'there is none'}")
+    versions = repository.line(name).versions()
+    if not version:
+        return name, versions[-1]
+    if not version.isdecimal() or int(version) not in versions:
+        there = ", ".join(map(str, versions[-10:]))
+        raise NotFoundError(f"{name} has no version {version}; the newest are {there}")
+    return name, int(version)
+
+
+def _verify(repository: Repository) -> int:
+    progress = _bar if sys.stderr.isatty() else None
+    found = _pruning.verify(repository, progress)
+    for error in found:
+        where = f"{error.name} version {error.version}: " if error.name else ""
+        print(f"damaged: {where}{error}")
+    count = sum(len(repository.line(name).versions()) for name in repository.names())
+    print(f"{count} versions, {len(found) or 'no'} errors")
+    return 1 if found else 0
+
+
+def _bar(done: int, total: int) -> None:
+    end = "\n" if done >= total else ""
+    print(f"\r{_size(done)} of {_size(total)}", end=end, file=sys.stderr, flush=True)
+
+
+def _when(snapshot: Snapshot) -> str:
+    return snapshot.created.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _size(count: float) -> str:
+    for unit in _UNITS:
+        if count < 1024 or unit == _UNITS[-1]:
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
+    print(f"checkpoint: {message}", file=sys.stderr)
+
+
