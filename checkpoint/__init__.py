@@ -1,10 +1,10 @@
 """Save any Python object graph as a new version, and get it back later.
 
-    from checkpoint import Checkpointer, keep_last
+from checkpoint import Checkpointer, keep_last
 
-    saves = Checkpointer("saves/", keep=keep_last(5))
-    saves.save(world)
-    world = saves.load()
+saves = Checkpointer("saves/", keep=keep_last(5))
+saves.save(world)
+world = saves.load()
 """
 
 from checkpoint._checkpointer import Checkpointer

@@ -74,7 +74,7 @@ class Checkpointer:
         return f"<Checkpointer {self.name!r} in {self._repository.store!r}>"
 
     def named(self, name: str) -> Checkpointer:
-        """The same for another *name*, sharing what this one has seen: equal chunks are stored once."""
+        """The same for another *name*; a chunk that either has seen is stored once."""
         other = Checkpointer(self._open.store, name, keep=self._keep)
         other._codec = self._codec
         other._repository = self._repository

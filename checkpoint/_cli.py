@@ -18,7 +18,7 @@ from checkpoint import _pruning
 from checkpoint._members import __version__
 from checkpoint._model import Manifest, Snapshot
 from checkpoint._repository import Repository
-from checkpoint.errors import CheckpointError, FormatError, NotFoundError
+from checkpoint.errors import CheckpointError, DamagedSnapshotWarning, FormatError, NotFoundError
 from checkpoint.store import LocalStore
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -40,17 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "which", nargs="?", metavar="NAME[@VERSION]", help="the newest of the only name if left out"
     )
     given = parser.parse_args(arguments)
-    warnings.showwarning = _show_warning
-    try:
-        repository = _open(given.folder)
-        if given.command == "ls":
-            return _ls(repository)
-        if given.command == "show":
-            return _show(repository, given.which)
-        return _verify(repository)
-    except CheckpointError as error:
-        print(f"checkpoint: {error}", file=sys.stderr)
-        return 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DamagedSnapshotWarning)
+        warnings.showwarning = _show_warning
+        try:
+            return _run(given)
+        except CheckpointError as error:
+            print(f"checkpoint: {error}", file=sys.stderr)
+            return 2
+
+
+def _run(given: argparse.Namespace) -> int:
+    repository = _open(given.folder)
+    if given.command == "ls":
+        return _ls(repository)
+    if given.command == "show":
+        return _show(repository, given.which)
+    return _verify(repository)
 
 
 def _open(folder: str) -> Repository:
@@ -156,5 +162,3 @@ def _size(count: float) -> str:
 
 def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
     print(f"checkpoint: {message}", file=sys.stderr)
-
-

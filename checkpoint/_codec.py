@@ -33,7 +33,7 @@ class Codec:
     level: int
 
     def encode(self, plain: Buffer) -> tuple[str, Buffer]:
-        """The name of the codec used and the stored bytes: *plain* itself if encoding does not pay."""
+        """The codec used and the stored bytes: *plain* itself if encoding does not pay."""
         if self.name == "none" or not _promising(plain):
             return "none", plain
         stored = _ENCODERS[self.name](plain, self.level)

@@ -205,9 +205,10 @@ def _manifest(members: dict[str, Any]) -> Manifest:
 
 def check_places(manifest: Manifest, rows: Iterable[Blob]) -> None:
     """FormatError unless each of *rows* lies inside its pack, or in the inline area."""
-    sizes: dict[str | None, int] = {**manifest.packs, None: len(manifest.inline)}
     for row in rows:
-        if row.offset + row.stored > sizes.get(row.pack, 0):
+        inline = row.pack is None
+        size = len(manifest.inline) if inline else manifest.packs.get(row.pack or "", 0)
+        if row.offset + row.stored > size:
             raise FormatError(f"blob {row.digest} lies outside its pack")
 
 
@@ -317,7 +318,7 @@ def parse_metric(value: Any) -> float:
         return _NOT_FINITE[value]
     if type(value) not in (int, float):
         raise ValueError(f"{value!r} is not a metric")
-    return value
+    return float(value) if isinstance(value, float) else int(value)
 
 
 def _hex(text: str, size: int) -> None:
@@ -328,5 +329,3 @@ def _hex(text: str, size: int) -> None:
 def _count(value: int) -> None:
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise ValueError(f"{value!r} is not a count")
-
-

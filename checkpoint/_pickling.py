@@ -43,6 +43,9 @@ from checkpoint.errors import CheckpointError, MigrationError, SerializationErro
 # Buffers from here on go beside the stream: below it, 100,000 tiny arrays would be as many blobs.
 OUT_OF_BAND = 1 << 16
 
+# Calls deep that a thread with a stack of 512 KiB can bear in the C pickler (measured: 5,000 not).
+BEARABLE = 2000
+
 Write = Callable[[Any], object]
 Resolve = Callable[[str, str], Any]
 BufferCallback = Callable[[pickle.PickleBuffer], Any]
@@ -108,6 +111,29 @@ class _Uncollected:
             gc.enable()
 
 
+class _BearableDepth:
+    """A recursion limit that the C stack can bear.
+
+    Up to 3.11 the C pickler goes as deep as `sys.setrecursionlimit` says, and
+    crashes; from 3.12 on it has a limit of its own.  The deep pickler, which
+    takes over, runs under the caller's limit again.
+    """
+
+    def __enter__(self) -> None:
+        self._limit = limit = sys.getrecursionlimit()
+        bearable = BEARABLE
+        while sys.version_info < (3, 12) and bearable < limit:
+            try:
+                return sys.setrecursionlimit(bearable)
+            except RecursionError:  # the caller is deeper than that already
+                bearable *= 2
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        if sys.getrecursionlimit() != self._limit:
+            sys.setrecursionlimit(self._limit)
+
+
 class _Outside:
     """Knows what the caller's own functions raised, which is not the graph's fault."""
 
@@ -153,7 +179,8 @@ class _Pickling:
         if self._hooks.dispatch_table is not None:
             pickler.dispatch_table = self._hooks.dispatch_table
         pickler.reducer_override = self._globals.override
-        pickler.dump(obj)
+        with _BearableDepth():
+            pickler.dump(obj)
         return self._result()
 
     def _result(self) -> Pickled:
@@ -379,7 +406,7 @@ def _kind(obj: Any) -> str:
     kind = type(obj)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     name = f"{module}{kind.__qualname__}"
-    return f"{'an' if name.lstrip('_')[0] in 'aeiouAEIOU' else 'a'} {name}"
+    return f"{'an' if name.lstrip('_')[:1].lower() in tuple('aeiou') else 'a'} {name}"
 
 
 def _told(error: BaseException) -> str:
@@ -507,7 +534,7 @@ def find_global(module: str, qualname: str, origin: str | None = None) -> Any:
     sys.audit("pickle.find_class", module, qualname)
     here = main_origin()
     if module == "__main__" and origin is not None and origin != here:
-        with suppress(ImportError, AttributeError):
+        with suppress(Exception):  # a script may raise anything when it is imported
             return _looked_up(origin, qualname)
     if module == here and module not in sys.modules:
         with suppress(AttributeError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from checkpoint import _format, _lease
 from checkpoint._model import Manifest, Progress
@@ -127,11 +128,11 @@ class _BlobCheck:
         name, version = manifest.name or "", manifest.version or 0
         with about(name, version, _format.snapshot_key(name, version)):
             for pack, size in manifest.packs.items():
-                self._check(pack, 0, lambda: self._check_pack(pack, size))
+                self._check(pack, 0, partial(self._check_pack, pack, size))
             fetch = self._repository.fetch(manifest)
             for blob in (*manifest.table, *self._repository.rows(manifest)):
                 where = blob.pack or f"{name}/{version}"
-                self._check(where, blob.offset + 1, lambda: read_blob(blob, fetch))
+                self._check(where, blob.offset + 1, partial(read_blob, blob, fetch))
                 self._report(blob.length)
 
     def _check(self, where: str, at: int, step: Callable[[], object]) -> None:

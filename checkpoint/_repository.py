@@ -22,7 +22,7 @@ from attrs import evolve, frozen
 from checkpoint import _format, _lease
 from checkpoint._codec import Codec
 from checkpoint._lines import Line, exists
-from checkpoint._model import Blob, Buffer, Manifest, Part, Progress, Snapshot
+from checkpoint._model import Blob, Buffer, Manifest, Progress, Snapshot
 from checkpoint._reading import Fetch, read_blob, read_parts
 from checkpoint._reuse import Known, Plan
 from checkpoint._tags import Tags
@@ -40,6 +40,7 @@ from checkpoint.store import Store
 
 FORMAT_KEY = "format.json"
 _RACES = 100  # how often a load starts again because what it read was deleted meanwhile
+
 
 @frozen
 class Draft:
@@ -174,7 +175,9 @@ class Repository:
 
     # --- load ---------------------------------------------------------------
 
-    def read(self, name: str, version: int, progress: Progress | None) -> tuple[Manifest, list[Buffer]]:
+    def read(
+        self, name: str, version: int, progress: Progress | None
+    ) -> tuple[Manifest, list[Buffer]]:
         """The manifest and parts of one version, every byte checked.
 
         IntegrityError if it is damaged, NotFoundError if it is not there (any more).
@@ -209,8 +212,8 @@ class Repository:
                 except IntegrityError as error:
                     damaged.append(error)
                     continue
-                for error in damaged:
-                    _warn(f"{error}; stepped back to version {version} of {name}")
+                for cause in damaged:
+                    _warn(f"{cause}; stepped back to version {version} of {name}")
                 return found
             if damaged:
                 raise damaged[0]
@@ -249,11 +252,18 @@ class Repository:
         parts = (*map(_format.buffer_part, buffers), stream)
         total = sum(part.length for part in parts)
         packed = write_pack(
-            self.store, draft.plan.hold, buffers, chunks, draft.encoder, draft.workers,
+            self.store,
+            draft.plan.hold,
+            buffers,
+            chunks,
+            draft.encoder,
+            draft.workers,
             counted(progress, total),
         )
         named = {b.pack for b in (*packed.rows, *packed.table) if b.pack is not None}
-        sizes = {pack: packed.size if pack == packed.pack else self.known.sizes[pack] for pack in named}
+        sizes = {
+            pack: packed.size if pack == packed.pack else self.known.sizes[pack] for pack in named
+        }
         manifest = Manifest(
             repository=identity,
             name=draft.name,

@@ -19,7 +19,7 @@ from attrs import evolve
 from checkpoint import _format
 from checkpoint._chunking import fixed
 from checkpoint._codec import decode
-from checkpoint._model import Blob, Buffer, Manifest, Progress, digest
+from checkpoint._model import Blob, Buffer, Manifest, digest
 from checkpoint._reading import Fetch, read_parts
 from checkpoint._workers import Workers
 from checkpoint._writing import ALIGNED, Chunk, Encoder, StreamCutter

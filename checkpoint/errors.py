@@ -9,7 +9,7 @@
     ├── MigrationError               a class moved or changed: register a rename or a migration
     ├── UnsafeError                  the trust policy said no
     ├── SerializationError           the graph holds something that cannot be saved: says where
-    └── StoreError                   disk or network; `__cause__` is the original, `retryable` says whether to try again
+    └── StoreError                   disk or network; see `__cause__` and `retryable`
 
 A message says what, which, and what to do.  `TypeError` and `ValueError` stay
 for programming mistakes.  Only the message is positional, so that an error

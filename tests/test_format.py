@@ -1,0 +1,171 @@
+"""Documents are believed only whole, and only if they are possible."""
+
+import json
+import math
+
+import pytest
+from attrs import evolve
+from checkpoint import FormatError, IntegrityError, InvalidNameError
+from checkpoint._format import (
+    blob_rows,
+    check_json,
+    check_name,
+    check_places,
+    check_table,
+    check_tag,
+    decode_manifest,
+    encode_manifest,
+    parse_snapshot_key,
+    seal,
+    snapshot_key,
+    unseal,
+)
+from checkpoint._model import Blob, Global, Manifest, Part, digest
+
+PACK = "0123456789abcdef" * 2
+BLOB = Blob(digest(b"x" * 9), 9, "none", PACK, 64, 9)
+MANIFEST = Manifest(
+    repository="r",
+    name="run/a",
+    version=7,
+    parent=6,
+    writer="w",
+    created="2026-01-02T03:04:05.000006+00:00",
+    metrics={"loss": 0.5, "n": 3, "bad": math.inf, "worse": -math.inf},
+    tags=("t",),
+    meta={"a": [1, None, "ü"]},
+    libraries={"python": "3.11.0"},
+    types=(Global("__main__", "A.B", "train"), Global("m", "f")),
+    size=9,
+    stored=9,
+    packs={PACK: 100},
+    blobs=(BLOB,),
+    parts=(Part("stream", 9, 1, ("deframed",), digest(b"x" * 9)),),
+    inline=b"abc",
+)
+
+
+def members() -> dict[str, object]:
+    body = encode_manifest(MANIFEST).rpartition(b"blake3:")[0]
+    found: dict[str, object] = json.loads(body)
+    return found
+
+
+def test_a_manifest_is_read_as_it_was_written() -> None:
+    assert decode_manifest(encode_manifest(MANIFEST), "m") == MANIFEST
+
+
+def test_a_metric_that_is_not_a_number_is_kept_as_such() -> None:
+    manifest = evolve(MANIFEST, metrics={"loss": math.nan})
+    assert math.isnan(decode_manifest(encode_manifest(manifest), "m").metrics["loss"])
+
+
+def test_a_document_is_json_that_a_person_can_read() -> None:
+    text = encode_manifest(MANIFEST).decode()
+    assert text.startswith('{\n"format": 1,\n"repository": "r",\n')
+    assert text.splitlines()[-1] == "mac:none"
+    assert text.splitlines()[-2].startswith("blake3:")
+
+
+def test_every_member_of_the_first_format_is_there() -> None:
+    row = members()["types"][0]  # type: ignore[index]
+    assert set(row) == {"global", "origin", "version", "kind", "fields"}
+    assert {"provenance", "migrations", "table", "inline", "parent"} <= set(members())
+    assert len(blob_rows([BLOB])[0]) == 8
+
+
+def test_every_flipped_byte_and_every_truncation_is_seen() -> None:
+    raw = encode_manifest(MANIFEST)
+    for at in range(len(raw)):
+        flipped = raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :]
+        for damaged in (flipped, raw[:at]):
+            with pytest.raises(IntegrityError):
+                unseal(damaged, "m")
+
+
+def test_a_newer_format_is_told_from_damage() -> None:
+    with pytest.raises(FormatError, match="format 2, this release reads 1"):
+        unseal(seal({"format": 2, "new": True}), "m")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"format": 1, "a": 1, "a": 2}\n', b"[]\n", b"{}\n", b"[" * 90_000 + b"\n", b"{\n"]
+)
+def test_a_sealed_document_that_is_none_is_refused(body: bytes) -> None:
+    raw = body + f"blake3:{digest(body)}\nmac:none\n".encode()
+    with pytest.raises(FormatError):
+        unseal(raw, "m")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"blobs": [["zz", 9, None, "none", None, PACK, 64, 9]]},
+        {"blobs": [[BLOB.digest, -1, None, "none", None, PACK, 64, 9]]},
+        {"blobs": [[BLOB.digest, 9, None, "none", None, PACK, 64, 10]]},
+        {"blobs": [[BLOB.digest, 1 << 40, None, "zstd", None, PACK, 64, 9]]},
+        {"blobs": [[BLOB.digest, 9.0, None, "none", None, PACK, 64, 9]]},
+        {"blobs": [[BLOB.digest, 9, None, "none", None, "../../etc/passwd", 64, 9]]},
+        {"blobs": [[BLOB.digest, 9, None, "zstd", BLOB.digest, PACK, 64, 9]]},
+        {"blobs": [[BLOB.digest, 9]]},
+        {"blobs": 5},
+        {"parts": [{"kind": "stream"}]},
+        {"parts": [{"kind": "?", "length": 1, "blobs": 1, "transforms": [], "digest": None}]},
+        {"parts": [{"kind": "stream", "length": 1, "blobs": 1, "transforms": ["x"], "digest": None}]},
+        {"metrics": {"loss": "0.5"}},
+        {"metrics": {"loss": [1]}},
+        {"metrics": None},
+        {"types": [{"global": 5, "origin": None}]},
+        {"inline": "?"},
+        {"created": "yesterday"},
+        {"unheard_of": 1},
+    ],
+)
+def test_what_cannot_be_in_a_manifest_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(FormatError):
+        decode_manifest(seal(members() | change), "m")
+
+
+def test_a_blob_outside_its_pack_is_refused() -> None:
+    check_places(MANIFEST, [BLOB])
+    for blob in (evolve(BLOB, offset=92), evolve(BLOB, pack="f" * 32), evolve(BLOB, pack=None)):
+        with pytest.raises(FormatError, match="outside its pack"):
+            check_places(MANIFEST, [blob])
+
+
+def test_parts_must_take_up_blobs_of_their_length() -> None:
+    check_table(MANIFEST, [BLOB])
+    for rows in ([], [evolve(BLOB, length=8)]):
+        with pytest.raises(FormatError, match="does not fit its blobs"):
+            check_table(MANIFEST, rows)
+
+
+@pytest.mark.parametrize("name", ["a", "slot-1", "run/2026.01_x", "A/b/c", "9", "a" * 200])
+def test_names_of_letters_digits_and_joints_are_names(name: str) -> None:
+    assert check_name(name) == name
+    assert parse_snapshot_key(snapshot_key(name, 12)) == (name, 12)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "/", "a/", "/a", "../x", "a/../b", ".", "a.", "-a", "a b", "ü", "a//b", "a\\b", "a\n",
+     "a@b", "con", "x/NUL", "lpt1.txt", "COM1", "a" * 201, 5, None],
+)  # fmt: skip
+def test_what_could_escape_or_collide_is_no_name(name: str) -> None:
+    with pytest.raises(InvalidNameError, match="name"):
+        check_name(name)
+
+
+def test_a_tag_is_one_part_of_a_name() -> None:
+    assert check_tag("good-1") == "good-1"
+    for tag in ("a/b", "", ".."):
+        with pytest.raises(InvalidNameError):
+            check_tag(tag)
+
+
+@pytest.mark.parametrize(
+    "meta", [{1, 2}, object(), float("nan"), {"a": b"x"}, "x" * (1 << 20) + "x"]
+)
+def test_meta_that_is_no_json_value_says_what_is(meta: object) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        check_json(meta)
