@@ -14,11 +14,12 @@ from typing import Any, Final
 from checkpoint import _format, _pruning, _single_file
 from checkpoint._codec import parse_codec
 from checkpoint._members import libraries, stamp
-from checkpoint._model import Manifest, Progress, Snapshot
+from checkpoint._model import Progress, Snapshot
 from checkpoint._pickle_interface import origin_of
-from checkpoint._pickling import pickle_into, unpickle
-from checkpoint._repository import Repository, about
+from checkpoint._pickling import pickle_into
+from checkpoint._repository import Draft, Repository, about
 from checkpoint._retention import Best, Retention, ranked
+from checkpoint._unpickling import unpickle
 from checkpoint.errors import (
     CheckpointError,
     ConflictError,
@@ -29,6 +30,8 @@ from checkpoint.errors import (
 from checkpoint.store import LocalStore, Store, replace_file
 
 _ABSENT: Final = object()
+# What an import keeps of the manifest it came with.
+_IMPORTED = ("writer", "created", "metrics", "meta", "libraries", "types", "migrations")
 # Packs that retention has emptied wait until they are worth a look at every manifest.
 _PRUNE_BYTES = 64 << 20
 _PRUNE_EVERY = 16
@@ -106,9 +109,10 @@ class Checkpointer:
             "tags": _tags(tags),
             "meta": _format.check_json(meta),
         }
-        with repository.draft(self.name, self._codec, carry=self._keep is not None) as draft:
+
+        def fill(draft: Draft) -> Snapshot:
             pickled = pickle_into(state, draft.stream.write, restart=draft.stream.restart)
-            snapshot = repository.commit(
+            return repository.commit(
                 draft,
                 pickled.buffers,
                 progress,
@@ -118,6 +122,8 @@ class Checkpointer:
                 **given,
                 **stamp(),
             )
+
+        snapshot = repository.save(self.name, self._codec, fill, carry=self._keep is not None)
         self._parent = snapshot.version
         self._clean(snapshot)
         return snapshot
@@ -289,11 +295,13 @@ class Checkpointer:
             raise FormatError("not a single-file snapshot")
         manifest, parts = _single_file.read_snapshot(file.read)
         repository = self._open
-        with repository.draft(self.name, self._codec, carry=self._keep is not None) as draft:
+
+        def fill(draft: Draft) -> Snapshot:
             draft.stream.write(parts[-1])
-            snapshot = repository.commit(
-                draft, parts[:-1], None, provenance="foreign", **_kept(manifest)
-            )
+            kept = {name: getattr(manifest, name) for name in _IMPORTED}
+            return repository.commit(draft, parts[:-1], None, provenance="foreign", **kept)
+
+        snapshot = repository.save(self.name, self._codec, fill, carry=self._keep is not None)
         self._clean(snapshot)
         return snapshot
 
@@ -319,12 +327,6 @@ class Checkpointer:
         if self._closed:
             raise ValueError(f"{self!r} is closed")
         return self._repository
-
-
-def _kept(manifest: Manifest) -> dict[str, Any]:
-    """What an import keeps of the manifest it came with."""
-    names = ("writer", "created", "metrics", "meta", "libraries", "types", "migrations")
-    return {name: getattr(manifest, name) for name in names}
 
 
 def _metrics(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import operator
 import os
 import pickle
 import zlib
@@ -22,7 +23,8 @@ from checkpoint import _single_file
 from checkpoint._codec import parse_codec
 from checkpoint._members import libraries, stamp
 from checkpoint._model import Buffer, Global, Manifest
-from checkpoint._pickling import BufferCallback, Hooks, find_global, pickle_into, unpickle
+from checkpoint._pickling import BufferCallback, Hooks, pickle_into
+from checkpoint._unpickling import find_global, protocol, unpickle
 from checkpoint._workers import Workers
 from checkpoint._writing import Encoder, StreamCutter
 from checkpoint.errors import CheckpointError, FormatError, IntegrityError, SerializationError
@@ -123,12 +125,11 @@ class Unpickler:
             manifest, parts = _single_file.read_snapshot(self._file.read)
             self._origin = origin_of(manifest.types)
             return self._unpickle(parts[-1], parts[:-1] or self._buffers or ())
-        if sum(a == b for a, b in zip(head, _single_file.MAGIC, strict=False)) > 4:
+        if sum(map(operator.eq, head, _single_file.MAGIC)) > 4:
             raise IntegrityError("damaged in its first 8 bytes")
-        source = _Resumed(head, self._file)
-        opened = _decompressed(head, source)
+        source = _plain_pickle(head, self._file)
         try:
-            return self._unpickle(opened or source, self._buffers or (), **self._plain)
+            return self._unpickle(source, self._buffers or (), **self._plain)
         except SerializationError as error:
             if isinstance(error.__cause__, _BROKEN):
                 raise FormatError(f"neither a snapshot nor a whole pickle: {error}") from error
@@ -247,25 +248,27 @@ def _head(file: Any) -> bytes:
     return head
 
 
-def _decompressed(head: bytes, source: _Resumed) -> Any:
-    """A file of what *source* holds compressed; None if it begins like no compressed file."""
-    if head.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=source)  # type: ignore[call-overload]
-    if head.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
-        return lzma.LZMAFile(source)  # type: ignore[arg-type]
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
-        return io.BufferedReader(_Zstd(source))  # type: ignore[arg-type]
-    return None
-
-
-def _Zstd(source: _Resumed) -> Any:
-    return zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)  # type: ignore[arg-type]
+def _plain_pickle(head: bytes, file: Any) -> Any:
+    """The pickle in a file that begins with *head*, out of its compression if it is in one."""
+    source = _Resumed(head, file)
+    try:
+        if head.startswith(b"\x1f\x8b"):
+            return gzip.decompress(source.read())
+        if head.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
+            return lzma.decompress(source.read())
+        if head.startswith(b"\x28\xb5\x2f\xfd"):
+            decoder = zstandard.ZstdDecompressor()
+            return decoder.stream_reader(source.read(), read_across_frames=True).read()
+    except (*_BROKEN, gzip.BadGzipFile) as error:
+        raise FormatError(f"a damaged or truncated compressed file: {error}") from error
+    return source
 
 
 class _Resumed:
     """A file whose first bytes were read already."""
 
     def __init__(self, head: bytes, file: Any) -> None:
+        self.protocol = protocol(head)
         self._head = io.BytesIO(head)
         self._file = file
 

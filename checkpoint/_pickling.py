@@ -13,32 +13,18 @@ be imported, its *origin*; `find_global` makes a stream load under either.
 from __future__ import annotations
 
 import copyreg
-import gc
-import importlib
-import io
 import pickle
 import sys
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from functools import partial
-from pathlib import Path
-from types import (
-    AsyncGeneratorType,
-    BuiltinFunctionType,
-    CoroutineType,
-    FunctionType,
-    GeneratorType,
-    ModuleType,
-)
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
 
-from checkpoint import _deep_pickling
 from checkpoint._deep_pickling import DeepPickler, by_itself, way_to_reduce
-from checkpoint._model import Buffer, Global, Pickled
-from checkpoint.errors import CheckpointError, MigrationError, SerializationError
+from checkpoint._model import Global, Pickled
+from checkpoint._refusal import refusal, told_by
+from checkpoint._unpickling import Uncollected, main_origin
+from checkpoint.errors import SerializationError
 
 # Buffers from here on go beside the stream: below it, 100,000 tiny arrays would be as many blobs.
 OUT_OF_BAND = 1 << 16
@@ -80,7 +66,7 @@ def pickle_into(
     passes through; what the graph raises becomes a `SerializationError`.
     """
     pickling = _Pickling(write, buffer_callback, hooks or Hooks())
-    with _Uncollected():
+    with Uncollected():
         return _pickled(pickling, obj, restart)
 
 
@@ -97,18 +83,6 @@ def _pickled(pickling: _Pickling, obj: Any, restart: Callable[[], object] | None
         if pickling.outside.failure is error:
             raise
         raise pickling.located(obj, error) from error
-
-
-class _Uncollected:
-    """The garbage collector off: it would look at the same growing graph again and again."""
-
-    def __enter__(self) -> None:
-        self._collecting = gc.isenabled()
-        gc.disable()
-
-    def __exit__(self, *_: object) -> None:
-        if self._collecting:
-            gc.enable()
 
 
 class _BearableDepth:
@@ -203,7 +177,7 @@ class _Pickling:
         except Exception as deep_error:
             if self.outside.failure is deep_error:
                 raise
-            raise _refusal(pickler.at, pickler.path, deep_error) from deep_error
+            raise refusal(pickler.at, pickler.path, deep_error) from deep_error
         return self._result()
 
     def located(self, obj: Any, error: Exception) -> SerializationError:
@@ -215,8 +189,8 @@ class _Pickling:
         except MemoryError:
             raise
         except Exception:
-            return _refusal(pickler.at, pickler.path, error)
-        return SerializationError(f"cannot save state: {_told(error)}; a second try did not fail")
+            return refusal(pickler.at, pickler.path, error)
+        return SerializationError(f"cannot save state: {told_by(error)}; a second try did not fail")
 
     def _deep_pickler(self, write: Write, callback: BufferCallback) -> DeepPickler:
         return DeepPickler(
@@ -356,208 +330,3 @@ class _Globals:
 def _is_plain(kind: Any) -> bool:
     base: Any = object
     return kind.__reduce_ex__ is base.__reduce_ex__ and kind.__reduce__ is base.__reduce__
-
-
-# What cannot be saved, and why.
-
-
-def _refusal(obj: Any, path: str, error: BaseException) -> SerializationError:
-    return SerializationError(f"cannot save {path}: {_trouble(obj, error)}", path=path)
-
-
-def _trouble(obj: Any, error: BaseException) -> str:
-    """What the matter is with *obj*, and what to do about it."""
-    told = _told(error)
-    if _raiser(error) is not None:
-        return f"{told}; correct it, or leave the object out"
-    if isinstance(obj, (FunctionType, BuiltinFunctionType, type)):
-        return _unnamed(obj, told)
-    if isinstance(obj, ModuleType):
-        return f"the module {obj.__name__} cannot be pickled ({told}); import it where it is used"
-    if isinstance(obj, (GeneratorType, CoroutineType, AsyncGeneratorType)):
-        return f"{_kind(obj)} cannot be pickled ({told}); keep what it can be made from again"
-    if isinstance(obj, io.IOBase):
-        return (
-            f"an open file, {_kind(obj)}, cannot be pickled ({told}); "
-            "keep its name and position, and open it again in __setstate__"
-        )
-    return (
-        f"{_kind(obj)} cannot be pickled ({told}); "
-        "leave it out in __getstate__, or register a reducer with copyreg.pickle"
-    )
-
-
-def _unnamed(obj: Any, told: str) -> str:
-    name = _deep_pickling.qualified_name(obj)
-    sort = "class" if isinstance(obj, type) else "function"
-    if name.rpartition(".")[2] == "<lambda>":
-        return f"a lambda has no name to find it by ({told}); define it at module level with def"
-    if "<locals>" in name:
-        return (
-            f"the local {sort} {name} has no name to find it by ({told}); define it at module level"
-        )
-    return (
-        f"the {sort} {obj.__module__}.{name} is not found under its name ({told}); "
-        f"define it at module level under that name"
-    )
-
-
-def _kind(obj: Any) -> str:
-    kind = type(obj)
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    name = f"{module}{kind.__qualname__}"
-    return f"{'an' if name.lstrip('_')[:1].lower() in tuple('aeiou') else 'a'} {name}"
-
-
-def _told(error: BaseException) -> str:
-    """The error's own text, and who raised it where that was code of a class in the graph."""
-    text, raiser = str(error), _raiser(error)
-    if raiser is None:
-        return text or type(error).__name__
-    return f"{raiser} raised {type(error).__name__}: {text}"
-
-
-def _raiser(error: BaseException) -> str | None:
-    """The function written in Python that pickle called and that raised, if there is one."""
-    if isinstance(error, TypeError) and str(error).startswith("cannot pickle "):
-        return None  # a class of the standard library that says so itself
-    traceback = error.__traceback__
-    while traceback is not None:
-        frame = traceback.tb_frame
-        if frame.f_code.co_filename not in _MACHINERY:
-            name = frame.f_code.co_qualname
-            return f"module {frame.f_globals['__name__']}" if name == "<module>" else name
-        traceback = traceback.tb_next
-    return None
-
-
-_MACHINERY = {
-    *(__file__, _deep_pickling.__file__, copyreg.__file__, importlib.__file__),
-    *("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"),
-}
-
-
-# Loading.
-
-
-def unpickle(
-    stream: Buffer,
-    buffers: Iterable[Buffer] = (),
-    *,
-    resolve: Resolve | None = None,
-    origin: str | None = None,
-    persistent_load: Callable[[Any], Any] | None = None,
-    fix_imports: bool = True,
-    encoding: str = "ASCII",
-    errors: str = "strict",
-) -> Any:
-    """Rebuild the graph of *stream*, a pickle of any protocol, framed or not.
-
-    *buffers* are used as they are: restored arrays lie in that memory.  Every
-    global is asked of *resolve*; by default `find_global` with *origin*, the
-    `__main__` that the graph was saved in.  A global that is gone raises
-    `MigrationError`.  All else that fails raises `SerializationError`, whose
-    cause is the original error.
-    """
-    resolve = resolve or partial(find_global, origin=origin)
-    if fix_imports and _protocol(stream) < 3:
-        resolve = partial(_resolve_python_2, resolve)
-    kind = _Unpickler if persistent_load is None else _PersistentUnpickler
-    unpickler = kind(_OneFrame(stream), buffers=buffers, encoding=encoding, errors=errors)
-    unpickler.resolve = resolve
-    unpickler.ask = persistent_load
-    try:
-        with _Uncollected():
-            return unpickler.load()
-    except (CheckpointError, MemoryError):
-        raise
-    except Exception as error:
-        raise SerializationError(f"cannot rebuild the graph: {_told(error)}") from error
-
-
-class _Unpickler(pickle.Unpickler):
-    resolve: Resolve
-    ask: Any
-
-    def find_class(self, module: str, qualname: str) -> Any:
-        return self.resolve(module, qualname)
-
-
-class _PersistentUnpickler(_Unpickler):
-    def persistent_load(self, pid: Any) -> Any:
-        return self.ask(pid)
-
-
-class _OneFrame:
-    """A file that gives *stream* as a single pickle frame, uncopied.
-
-    Of a file the C unpickler asks every opcode with a call of its own, unless it
-    lies in a frame; of a frame it asks once, and reads in the memory it is given.
-    """
-
-    def __init__(self, stream: Buffer) -> None:
-        body = memoryview(stream).cast("B")
-        self._pieces = iter((pickle.FRAME, len(body).to_bytes(8, "little"), body))
-
-    def read(self, size: int) -> Buffer:
-        return next(self._pieces, b"")
-
-    def readline(self) -> bytes:
-        return b""
-
-
-def _protocol(stream: Buffer) -> int:
-    head = bytes(memoryview(stream).cast("B")[:2])
-    return head[1] if len(head) == 2 and head[:1] == pickle.PROTO else 0
-
-
-# Globals.
-
-
-def main_origin() -> str | None:
-    """The name under which the running `__main__` can be imported, if it has one."""
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:
-        return None if spec.name == "__main__" else str(spec.name)
-    stem = Path(getattr(main, "__file__", None) or "").stem
-    return stem if stem.isidentifier() else None
-
-
-def find_global(module: str, qualname: str, origin: str | None = None) -> Any:
-    """The class or function `module:qualname`; `MigrationError` if it is gone.
-
-    *origin* is what `__main__` was where the stream was made.  `__main__:X` is
-    sought in the module of that name, wherever that lies today; and `train:X`
-    in `__main__`, if that is `train`, so that no second copy of it is imported.
-    """
-    sys.audit("pickle.find_class", module, qualname)
-    here = main_origin()
-    if module == "__main__" and origin is not None and origin != here:
-        with suppress(Exception):  # a script may raise anything when it is imported
-            return _looked_up(origin, qualname)
-    if module == here and module not in sys.modules:
-        with suppress(AttributeError):
-            return _looked_up("__main__", qualname)
-    try:
-        return _looked_up(module, qualname)
-    except (ImportError, AttributeError) as error:
-        raise MigrationError(
-            f"{module}.{qualname} is gone: {error}; "
-            "if it was renamed or moved, make it importable under this name again"
-        ) from error
-
-
-def _looked_up(module: str, qualname: str) -> Any:
-    found = importlib.import_module(module)
-    for name in qualname.split("."):
-        found = getattr(found, name)
-    return found
-
-
-def _resolve_python_2(resolve: Resolve, module: str, qualname: str) -> Any:
-    """Resolve a name of a protocol below 3, which may be one of Python 2."""
-    renamed = NAME_MAPPING.get((module, qualname))
-    if renamed is not None:
-        return resolve(*renamed)
-    return resolve(IMPORT_MAPPING.get(module, module), qualname)

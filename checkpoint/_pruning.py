@@ -93,7 +93,8 @@ def verify(repository: Repository, progress: Progress | None) -> list[Checkpoint
     found: list[CheckpointError] = []
     manifests: list[Manifest] = []
     with _collected(found):
-        _format.unseal(repository.store.get(FORMAT_KEY), FORMAT_KEY)
+        if repository.identity() is not None:
+            _check_format(repository)
     for key in repository.store.keys("snapshots/"):
         if _format.parse_snapshot_key(key):
             with _collected(found):
@@ -106,6 +107,13 @@ def verify(repository: Repository, progress: Progress | None) -> list[Checkpoint
         with _collected(found):
             check(manifest)
     return found
+
+
+def _check_format(repository: Repository) -> None:
+    try:
+        _format.unseal(repository.store.get(FORMAT_KEY), FORMAT_KEY)
+    except NotFoundError as error:
+        raise IntegrityError(f"{FORMAT_KEY} is missing", key=FORMAT_KEY) from error
 
 
 @contextmanager

@@ -64,6 +64,13 @@ def read_blob(blob: Blob, fetch: Fetch) -> Buffer:
     return _read_run((blob,), fetch)
 
 
+def stored_bytes(blob: Blob, fetch: Fetch) -> Buffer:
+    """One blob as it is stored, checked; to store it elsewhere without encoding it anew."""
+    stored = fetch(blob.pack, blob.offset, blob.offset + blob.stored)
+    read_blob(blob, lambda pack, start, stop: stored)
+    return stored
+
+
 def _jobs(parts: Sequence[Part], rows: Sequence[Blob], found: list[Buffer]) -> Iterator[_Job]:
     at = 0
     for index, part in enumerate(parts):

@@ -42,6 +42,10 @@ FORMAT_KEY = "format.json"
 _RACES = 100  # how often a load starts again because what it read was deleted meanwhile
 
 
+class _StartAgain(Exception):
+    """A pack that a save was to reuse is damaged; it is not trusted any more."""
+
+
 @frozen
 class Draft:
     """A snapshot on its way in: give the stream to `write`, then commit it."""
@@ -229,19 +233,26 @@ class Repository:
 
     # --- save ---------------------------------------------------------------
 
-    @contextmanager
-    def draft(self, name: str, codec: Codec, *, carry: bool) -> Iterator[Draft]:
-        """A new draft: write the stream to it, then commit it.
+    def save(
+        self, name: str, codec: Codec, fill: Callable[[Draft], Snapshot], *, carry: bool
+    ) -> Snapshot:
+        """What *fill* gives, which writes the stream to a new draft and commits it.
 
-        With *carry*, a blob in a mostly dead pack is stored again, so that
-        packs that a retention policy has emptied can go.
+        With *carry*, what it needs of mostly dead packs is stored again, so
+        that packs which a retention policy has emptied can go.  If damage is
+        seen on the way in what was to be reused, *fill* is called once more.
         """
-        with self.turn, Workers() as workers:
-            self._admit(name)
-            self._learn_newest(name)
-            with Plan(self.store, self.known, name if carry else None) as plan:
-                encoder = Encoder(codec, plan.reuse, Scratch())
-                yield Draft(name, encoder, StreamCutter(encoder, workers), workers, plan)
+        while True:
+            try:
+                with self.turn, Workers() as workers:
+                    self._admit(name)
+                    self._learn_newest(name)
+                    with Plan(self.store, self.known, carry=carry) as plan:
+                        encoder = Encoder(codec, plan.reuse, Scratch())
+                        stream = StreamCutter(encoder, workers)
+                        return fill(Draft(name, encoder, stream, workers, plan))
+            except _StartAgain:
+                continue
 
     def commit(
         self, draft: Draft, buffers: Sequence[Buffer], progress: Progress | None, **members: Any
@@ -251,15 +262,20 @@ class Repository:
         stream, chunks = draft.stream.finish()
         parts = (*map(_format.buffer_part, buffers), stream)
         total = sum(part.length for part in parts)
-        packed = write_pack(
-            self.store,
-            draft.plan.hold,
-            buffers,
-            chunks,
-            draft.encoder,
-            draft.workers,
-            counted(progress, total),
-        )
+        report = counted(progress, total)
+        try:
+            packed = write_pack(
+                self.store,
+                draft.plan,
+                buffers,
+                chunks,
+                draft.encoder,
+                draft.workers,
+                report,
+            )
+        except IntegrityError as error:
+            self.known.distrust(error.key)
+            raise _StartAgain from error
         named = {b.pack for b in (*packed.rows, *packed.table) if b.pack is not None}
         sizes = {
             pack: packed.size if pack == packed.pack else self.known.sizes[pack] for pack in named
@@ -325,10 +341,10 @@ class Repository:
     def retain(
         self, name: str, newest: int, policy: Callable[[Sequence[Snapshot]], set[int]]
     ) -> list[Snapshot]:
-        """Delete what *policy* does not keep of the versions up to *newest*, which was acknowledged.
+        """Delete what *policy* does not keep of the versions up to *newest*.
 
-        Later versions are not looked at: their writers may not be sure of them
-        yet.  Does nothing while another deleter is at work.
+        That one was acknowledged.  Later ones are not looked at: their writers
+        may not be sure of them yet.  Does nothing while another deleter is at work.
         """
         turn = _lease.deleting(self.store, name, wait=False)
         if turn is None:

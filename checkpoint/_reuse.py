@@ -8,19 +8,19 @@ step: a fresh process begins with the newest snapshot of the name it saves.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from checkpoint import _lease
 from checkpoint._format import mark_key, pack_key
-from checkpoint._model import Blob, Manifest
+from checkpoint._model import Blob, Buffer, Manifest
 from checkpoint.errors import CheckpointError
 from checkpoint.store import Store
 
-# A blob is reused only while this share of its pack is live, so that old packs
-# die whole.  Simulated with a tenth of the chunks changed a save and three
-# versions kept: packs hold 1.9 to 2.3 times the live bytes, at 1.25 times the writes.
+# A blob is reused only while this share of its pack is live in the new snapshot,
+# so that old packs die whole.
 LIVE_SHARE = 1 / 5
+INLINE = 4 << 10  # new blobs up to here go into the manifest: one file, one commit
 
 
 class Known:
@@ -30,31 +30,25 @@ class Known:
         self.sizes: dict[str, int] = {}
         self.blobs: dict[str, Blob] = {}
         self.damaged: set[str] = set()
-        self._live: dict[str, Mapping[str, int]] = {}
+        self._begun: set[str] = set()
         self._packs: dict[tuple[str, int], frozenset[str]] = {}
         self._named: Counter[str] = Counter()
 
     def has_parent(self, name: str) -> bool:
         """Whether a snapshot of *name* was seen."""
-        return name in self._live
+        return name in self._begun
 
     def skip(self, name: str) -> None:
         """Begin *name* with nothing to reuse."""
-        self._live[name] = {}
-
-    def live(self, name: str) -> Mapping[str, int]:
-        """How many stored bytes of each pack the last seen snapshot of *name* uses."""
-        return self._live.get(name, {})
+        self._begun.add(name)
 
     def learn(self, manifest: Manifest, rows: Sequence[Blob]) -> None:
         """Remember what a snapshot is made of."""
         assert manifest.name is not None and manifest.version is not None
-        live: Counter[str] = Counter()
-        for blob in {(b.pack, b.offset): b for b in (*rows, *manifest.table)}.values():
+        for blob in (*rows, *manifest.table):
             if blob.pack is not None:
                 self.blobs[blob.digest] = blob
-                live[blob.pack] += blob.stored
-        self._live[manifest.name] = live
+        self._begun.add(manifest.name)
         self.sizes.update(manifest.packs)
         if (manifest.name, manifest.version) not in self._packs:
             self._packs[manifest.name, manifest.version] = frozenset(manifest.packs)
@@ -77,14 +71,13 @@ class Plan:
     """What one save may reuse, asked and answered under its lease.
 
     Not reused is a pack that is marked for deletion, in which damage was seen,
-    or that is not there at its full size; and with *carry*, a name, one of
-    which the last snapshot of that name used less than LIVE_SHARE.
+    or that is not there at its full size.
     """
 
-    def __init__(self, store: Store, known: Known, carry: str | None) -> None:
+    def __init__(self, store: Store, known: Known, *, carry: bool) -> None:
         self._store = store
         self._known = known
-        self._live = known.live(carry) if carry is not None else {}
+        self._carry = carry
         self._lease: Any = None
         self._marked: frozenset[str] = frozenset()
         self._usable: dict[str, bool] = {}
@@ -114,11 +107,22 @@ class Plan:
             self._usable[blob.pack] = self._is_usable(blob.pack)
         return blob if self._usable[blob.pack] else None
 
+    def is_mostly_dead(self, pack: str, live: int) -> bool:
+        """Whether a snapshot that needs *live* bytes of *pack* should take them along.
+
+        It then stores them again, so that the pack can go with the snapshots
+        that it was made for.  Without a retention policy only a little is taken
+        along, as much as goes into the manifest.
+        """
+        return live < self._known.sizes[pack] * LIVE_SHARE and (self._carry or live <= INLINE)
+
+    def fetch(self, pack: str | None, start: int, stop: int) -> Buffer:
+        """A range of a pack that is reused."""
+        return self._store.get(pack_key(pack or ""), start, stop)
+
     def _is_usable(self, pack: str) -> bool:
         key, size = pack_key(pack), self._known.sizes.get(pack)
         if size is None or key in self._known.damaged or mark_key(pack) in self._marked:
-            return False
-        if pack in self._live and self._live[pack] < size * LIVE_SHARE:
             return False
         try:
             # Two bytes asked for, one given: the pack ends where it should.

@@ -18,9 +18,8 @@ from attrs import evolve
 
 from checkpoint import _format
 from checkpoint._chunking import fixed
-from checkpoint._codec import decode
-from checkpoint._model import Blob, Buffer, Manifest, digest
-from checkpoint._reading import Fetch, read_parts
+from checkpoint._model import Blob, Buffer, Manifest
+from checkpoint._reading import Fetch, read_parts, stored_bytes
 from checkpoint._workers import Workers
 from checkpoint._writing import ALIGNED, Chunk, Encoder, StreamCutter
 from checkpoint.errors import FormatError, IntegrityError
@@ -100,9 +99,7 @@ def copy_snapshot(write: Write, manifest: Manifest, rows: Iterable[Blob], fetch:
     file = FileWriter(write)
     placed = []
     for blob in rows:
-        stored = fetch(blob.pack, blob.offset, blob.offset + blob.stored)
-        if digest(decode(blob.codec, stored, blob.length)) != blob.digest:
-            raise IntegrityError("a blob does not match its digest")
+        stored = stored_bytes(blob, fetch)
         placed.append(file.add(Chunk(blob.digest, blob.length, blob.codec, stored)))
     file.finish(evolve(manifest, blobs=tuple(placed), table=(), packs={}, inline=b""))
 

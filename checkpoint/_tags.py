@@ -35,7 +35,7 @@ class Tags:
         self._read: dict[str, TagRecord] = {}
 
     def holders(self, saved: Iterable[tuple[int, Iterable[str]]]) -> dict[str, int]:
-        """Which version holds each tag; *saved* are the versions, ascending, with their tags then."""
+        """Which version holds each tag; *saved* are the versions, ascending, and their tags."""
         found: dict[str, int] = {tag: version for version, tags in saved for tag in tags}
         for record in self._records():
             if found.get(record.tag, 0) > record.after:

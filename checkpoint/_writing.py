@@ -8,6 +8,7 @@ of that chunk, but never make a snapshot that fails its own digest.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from itertools import chain
@@ -19,10 +20,11 @@ from checkpoint._chunking import CHUNK, first_cut, fixed
 from checkpoint._codec import Codec
 from checkpoint._format import ALIGNMENT, MAX_ROWS, PACK_MAGIC, encode_rows, pack_key
 from checkpoint._model import Blob, Buffer, Part, digest, memory
+from checkpoint._reading import stored_bytes
+from checkpoint._reuse import INLINE, Plan
 from checkpoint._workers import Workers, wait_for_room
 from checkpoint.store import Store
 
-INLINE = 4 << 10  # new blobs up to here go into the manifest: one file, one commit
 ALIGNED = 64 << 10  # raw blobs from here on are aligned, so that they can be mapped
 _LARGE = 1 << 20  # a piece of a stream from here on is cut by itself, uncopied
 
@@ -187,6 +189,21 @@ class Placer:
             assert blob is not None
             rows.append(blob)
 
+    def take_along(self, plan: Plan, rows: list[Blob], beside: list[Blob]) -> Iterator[Buffer]:
+        """Store again what *rows* need of packs that are mostly dead; *beside* counts as live."""
+        live: Counter[str] = Counter()
+        for blob in {(b.pack, b.offset): b for b in (*rows, *beside)}.values():
+            live[blob.pack or ""] += blob.stored
+        for at, blob in enumerate(rows):
+            pack = blob.pack
+            if pack is None or pack == self._pack:
+                continue
+            if plan.is_mostly_dead(pack, live[pack]):
+                stored = stored_bytes(blob, plan.fetch)
+                moved: list[Blob] = []
+                yield from self.place([Chunk(blob.digest, blob.length, blob.codec, stored)], moved)
+                rows[at] = moved[0]
+
     def _pad(self, chunk: Chunk) -> Iterator[bytes]:
         padding = -self.size % ALIGNMENT
         if padding and chunk.codec == "none" and chunk.length >= ALIGNED:
@@ -203,7 +220,7 @@ class Placer:
 
 def write_pack(
     store: Store,
-    hold: Callable[[], None],
+    plan: Plan,
     buffers: Iterable[Buffer],
     stream: Iterable[Chunk | Blob],
     encoder: Encoder,
@@ -212,9 +229,9 @@ def write_pack(
 ) -> Packed:
     """Store what is new of *buffers* and *stream* in one pack; little goes inline instead.
 
-    *hold* is called before a pack is written: from then on nobody may delete it.
     Rows stand in the order buffers, stream: a stream's number of chunks
-    changes, and what follows it would move.
+    changes, and what follows it would move.  IntegrityError if a pack that was
+    to be left behind is damaged.
     """
     pack = secrets.token_hex(16)
     placer = Placer(pack, len(PACK_MAGIC), encoder.used_up)
@@ -225,17 +242,19 @@ def write_pack(
         cut = chain.from_iterable(fixed(buffer) for buffer in buffers)
         chunks = chain(workers.ahead(encoder, cut), stream)
         yield from placer.place(_counted(chunks, report), rows)
+        yield from placer.take_along(plan, rows, table)
         if len(rows) > MAX_ROWS:
             lists = range(0, len(rows), MAX_ROWS)
             encoded = (encoder(encode_rows(rows[at : at + MAX_ROWS])) for at in lists)
             yield from placer.place(encoded, table)
+            yield from placer.take_along(plan, table, rows)
 
     rest = pieces()
     head, little = _take(rest, INLINE)
     if little and not (head and table):
         inline = (_inlined(row, pack) for row in rows)
         return Packed(tuple(inline), tuple(table), None, 0, b"".join(head))
-    hold()
+    plan.hold()
     store.put(pack_key(pack), chain([PACK_MAGIC], head, rest))
     return Packed(tuple(rows), tuple(table), pack, placer.size, b"")
 

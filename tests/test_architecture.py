@@ -18,10 +18,10 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("store", ["store._contract", "store._files", "store._local", "store._memory", "store"]),
     (
         "bytes on a store",
-        ["_writing", "_reading", "_single_file", "_retention", "_lease", "_lines", "_tags",
-         "_reuse", "_repository", "_pruning"],
+        ["_retention", "_lease", "_lines", "_tags", "_reading", "_reuse", "_writing",
+         "_single_file", "_repository", "_pruning"],
     ),
-    ("objects", ["_deep_pickling", "_pickling"]),
+    ("objects", ["_paths", "_refusal", "_deep_pickling", "_unpickling", "_pickling"]),
     ("roof", ["_members", "_pickle_interface", "_checkpointer"]),
     ("face", [""]),
     ("edges", ["_cli", "__main__", "testing._contract", "testing._crashing", "testing"]),

@@ -85,7 +85,7 @@ def test_the_parent_is_the_version_that_the_state_comes_from(saves: Checkpointer
 def test_nothing_is_created_by_looking(tmp_path: Path) -> None:
     saves = Checkpointer(tmp_path / "saves")
     assert saves.load(default="fresh") == "fresh"
-    assert (list(saves), len(saves), saves.verify()) == ([], 0, saves.verify())
+    assert (list(saves), len(saves), saves.verify()) == ([], 0, [])
     with pytest.raises(NotFoundError, match="no snapshot of 'main'"):
         saves.load()
     assert list(tmp_path.iterdir()) == []
@@ -259,7 +259,7 @@ def test_every_codec_brings_a_large_state_back(store: Store, codec: str) -> None
         "words": [f"word {i}" for i in range(50_000)],
     }
     told = Checkpointer(store, codec=codec).save(state)
-    assert told.stored < told.size if codec != "none" else told.stored >= told.size
+    assert told.stored < told.size * (0.7 if codec != "none" else 1)
     loaded = Checkpointer(store).load()
     for key in ("noise", "zeros"):
         np.testing.assert_array_equal(loaded[key], state[key])

@@ -32,7 +32,8 @@ from test_pickling import (
 
 import checkpoint._deep_pickling
 from checkpoint._deep_pickling import LARGE, DeepPickler
-from checkpoint._pickling import Hooks, pickle_into, unpickle
+from checkpoint._pickling import Hooks, pickle_into
+from checkpoint._unpickling import unpickle
 from checkpoint.errors import SerializationError
 
 

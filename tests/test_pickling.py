@@ -32,11 +32,9 @@ from checkpoint._pickling import (
     OUT_OF_BAND,
     Deframer,
     Hooks,
-    find_global,
-    main_origin,
     pickle_into,
-    unpickle,
 )
+from checkpoint._unpickling import find_global, main_origin, unpickle
 from checkpoint.errors import MigrationError, SerializationError, UnsafeError
 
 LARGE = OUT_OF_BAND
@@ -740,7 +738,8 @@ def _unframed(stream: bytes) -> bytes:
 
 PROGRAM = """
 import sys
-from checkpoint._pickling import find_global, pickle_into, unpickle
+from checkpoint._pickling import pickle_into
+from checkpoint._unpickling import find_global, unpickle
 
 class Model:
     class Layer:

@@ -185,7 +185,8 @@ def _flock(fd: int, *, wait: bool) -> None:
     else:
         while True:
             try:
-                return msvcrt.locking(fd, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+                msvcrt.locking(fd, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+                return
             except OSError as error:
                 if not wait:
                     raise BlockingIOError(*error.args) from error

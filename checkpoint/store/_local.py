@@ -47,6 +47,7 @@ _ADVICE = {
     errno.EPERM: "permission denied",
     errno.ENOENT: "the folder vanished while it was in use",
     errno.ENOTDIR: "a file stands where a folder is needed",
+    errno.EEXIST: "a file stands where a folder is needed",
     errno.EMFILE: "too many open files",
     errno.ENOLCK: "this filesystem has no file locks; mount it with them",
     errno.ENOSYS: "this filesystem has no file locks; mount it with them",
@@ -233,18 +234,23 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _make_root(root: str) -> None:
-    """Make *root* and every missing folder above it, each with a durable name."""
-    parent = os.path.dirname(root)
-    if os.path.isdir(root):
-        # It may be another process's, made a moment ago; a parent that we may
-        # not open is not one that a program made for us.
+    """Make *root*, and make its name and those of the folders above it durable.
+
+    Folders that are there may be another program's, made a moment ago and not
+    synced.  One that we may not open is none that was made for us.
+    """
+    missing = []
+    folder = root
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(folder)
+    while not os.path.ismount(root):
+        root = os.path.dirname(root)
         with suppress(PermissionError):
-            sync_folder(parent)
-        return
-    _make_root(parent)
-    with suppress(FileExistsError):
-        os.mkdir(root)
-    sync_folder(parent)
+            sync_folder(root)
 
 
 def _open_temp(folder: str) -> tuple[str, int]:
@@ -303,13 +309,13 @@ def _is_temp(below: str) -> bool:
 
 
 def _walk(folder: str, below: str = "") -> Iterator[str]:
-    """Every file under *folder*, as a `/`-separated path below it."""
+    """Every file under *folder*, as a `/`-separated path below it; links are followed."""
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
+        if entry.is_dir():
             yield from _walk(entry.path, f"{below}{entry.name}/")
         elif entry.is_file():
             yield below + entry.name

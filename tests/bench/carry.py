@@ -86,8 +86,8 @@ def measure(bench: Bench) -> Iterator[Table]:
     yield Table(
         f"Carrying forward: keep_last({_KEPT}), a tenth of the pieces changes each save",
         f"{count} buffers of {size(_PIECE)} of noise, {saves} saves on `MemoryStore`, a quiet "
-        f"prune after each. Live is what the {_KEPT} kept snapshots need, each blob once; the highest "
-        "is of the last two thirds; written leaves out the first save.",
+        f"prune after each. Live is what the {_KEPT} kept snapshots need, each blob once; the "
+        "highest is of the last two thirds; written leaves out the first save.",
         ["churn", "packs ÷ live at the end", "highest", "target", "written ÷ changed", "packs"],
         rows,
         samples,

@@ -85,8 +85,9 @@ def measure(bench: Bench) -> Iterator[Table]:
         yield compared(
             f"Cost with history: {title}",
             f"An open Checkpointer with many versions (ours) and one with {_SHORT} to "
-            f"{_SHORT + _turns(bench)} (peer) save, then load, in turns; each sample is the median of {_turns(bench)} saves or loads. "
-            "No retention. A first load is that of a fresh process, its imports done.",
+            f"{_SHORT + _turns(bench)} (peer) save, then load, in turns; each sample is the median "
+            f"of {_turns(bench)} saves or loads. No retention. "
+            "A first load is that of a fresh process, its imports done.",
             bench,
             comparisons,
         )

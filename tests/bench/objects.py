@@ -15,7 +15,8 @@ from report import Table, compared, size
 
 import checkpoint
 from checkpoint import Checkpointer
-from checkpoint._pickling import pickle_into, unpickle
+from checkpoint._pickling import pickle_into
+from checkpoint._unpickling import unpickle
 
 _TARGET = Target(at_most=1.4)
 

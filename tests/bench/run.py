@@ -60,8 +60,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME",
                         help=f"some of {', '.join(NAMES)}")  # fmt: skip
     parser.add_argument("--pairs", type=int, help="pairs of each comparison (15)")
-    parser.add_argument("--folder", type=Path, default=Path.cwd(),
-                        help="where to make a temporary folder: the disk that is measured")  # fmt: skip
+    where = "where to make a temporary folder, on the disk that is to be measured"
+    parser.add_argument("--folder", type=Path, default=Path.cwd(), help=where)
     parser.add_argument("--json", type=Path, help="write all samples here, too")
     return parser.parse_args()
 

@@ -98,7 +98,6 @@ class Trial:
 
     def put(self, fault: Fault) -> bool:
         """Put under the fault; false if the fault was not met."""
-        self._warm_up()
         before = open_files()
         with fault.injected():
             error = failure(lambda: self.store.put(NEW, PIECES))
@@ -138,9 +137,6 @@ class Trial:
     def litter(self) -> list[str]:
         names = (name for _, _, files in os.walk(self.store.root) for name in files)
         return [name for name in names if name.startswith(".")]
-
-    def _warm_up(self) -> None:
-        self.store.keys("")
 
 
 def failure(verb: Callable[[], Any]) -> StoreError | None:
@@ -266,7 +262,6 @@ def test_a_delete_that_fails_says_so_and_can_be_repeated(
         store = LocalStore(tmp_path / str(nth))
         for key in [*gone, "a/kept"]:
             store.put(key, [key.encode()])
-        store.keys("")
         before = open_files()
         fault = Fault(kind, nth, code, lasting=lasting)
         with fault.injected():

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from properties.graphs import graphs, same_graph
 
 from checkpoint._deep_pickling import DeepPickler
-from checkpoint._pickling import OUT_OF_BAND, find_global, pickle_into, unpickle
+from checkpoint._pickling import OUT_OF_BAND, pickle_into
+from checkpoint._unpickling import find_global, unpickle
 
 
 def pickled(graph: Any) -> bytes:
