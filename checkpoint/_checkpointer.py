@@ -278,7 +278,7 @@ class Checkpointer:
             return
         repository = self._open
         manifest = repository.manifest(self.name, version)
-        with about(self.name, version, _format.snapshot_key(self.name, version)):
+        with repository.reading(self.name, version):
             rows, fetch = repository.rows(manifest), repository.fetch(manifest)
             _single_file.copy_snapshot(file.write, manifest, rows, fetch)
 

@@ -15,6 +15,7 @@ from checkpoint.errors import ConflictError, StoreError
 from checkpoint.store import Locking, Store
 
 _WRITERS = "leases/writers/"
+_DELETERS = "leases/deleters/"
 _PATIENCE = 0.5  # seconds that a prune waits for writers before it leaves the rest to the next
 _POLL = 0.002
 
@@ -32,7 +33,7 @@ def deleting(store: Store, name: str, *, wait: bool) -> AbstractContextManager[A
     """The turn of one deleter of *name*; None if it is another's and *wait* is false."""
     if not isinstance(store, Locking):
         return nullcontext()
-    return store.lock(f"leases/deleters/{name}/@", wait=wait)
+    return store.lock(f"{_DELETERS}{name}/@", wait=wait)
 
 
 def pruning(store: Store) -> AbstractContextManager[Any]:
@@ -43,6 +44,13 @@ def pruning(store: Store) -> AbstractContextManager[Any]:
     if lock is None:
         raise ConflictError("another process is pruning this repository; let it finish")
     return lock
+
+
+def forget_dead_deleters(store: Locking) -> None:
+    """Remove the leases of deleters that died; one at work keeps its own."""
+    assert isinstance(store, Store)
+    for key in store.keys(_DELETERS):
+        _ended(store, key)
 
 
 def writers_ended(store: Locking) -> bool:

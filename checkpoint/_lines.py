@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from checkpoint._format import gone_folder, parse_snapshot_key, snapshot_folder, snapshot_key
-from checkpoint.errors import ConflictError, NotFoundError
+from checkpoint.errors import CheckpointError, ConflictError, NotFoundError
 from checkpoint.store import Store
 
 
@@ -61,11 +61,24 @@ class Line:
             except ConflictError:
                 self._highest = None
                 continue
+            except BaseException:
+                self._give_up(version)
+                raise
             if self._gone() < version:
                 self._highest = version
                 return version
             self._highest = None
             self._store.delete([key])
+
+    def _give_up(self, version: int) -> None:
+        """The put of *version* failed; mark it, since another writer may have seen it.
+
+        That one took the next number, and who knows only lower ones looks no
+        further than the gap.
+        """
+        with suppress(CheckpointError):
+            if self.versions() and not self._is_there(version):
+                self._store.put(self._gone_key(version), [])
 
     def delete(self, versions: Iterable[int], *, used: int = 0) -> None:
         """Delete *versions*, durably.  One deleter of a name at a time.

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from checkpoint import _format, _lease
+from checkpoint._lines import exists
 from checkpoint._model import Manifest, Progress
 from checkpoint._reading import read_blob
 from checkpoint._repository import FORMAT_KEY, Repository, about, counted
@@ -32,6 +33,7 @@ def prune(repository: Repository) -> int:
     with _lease.pruning(store):
         assert isinstance(store, Locking)
         store.tidy()
+        _lease.forget_dead_deleters(store)
         named = _named_packs(repository)
         marked = _marked(repository)
         for pack in _packs(repository) - named - marked:
@@ -97,14 +99,15 @@ def verify(repository: Repository, progress: Progress | None) -> list[Checkpoint
             _check_format(repository)
     for key in repository.store.keys("snapshots/"):
         if _format.parse_snapshot_key(key):
-            with _collected(found):
+            with _collected(found, repository, key):
                 manifests.append(repository.read_manifest(key))
     for name in repository.names():
         with _collected(found):
             repository.tags(name).verify()
     check = _BlobCheck(repository, progress, sum(manifest.size for manifest in manifests))
     for manifest in manifests:
-        with _collected(found):
+        key = _format.snapshot_key(manifest.name or "", manifest.version or 0)
+        with _collected(found, repository, key):
             check(manifest)
     return found
 
@@ -117,11 +120,15 @@ def _check_format(repository: Repository) -> None:
 
 
 @contextmanager
-def _collected(found: list[CheckpointError]) -> Iterator[None]:
+def _collected(
+    found: list[CheckpointError], repository: Repository | None = None, manifest: str = ""
+) -> Iterator[None]:
+    """Add an error to *found*, unless *manifest* was deleted meanwhile: that is no damage."""
     try:
         yield
     except CheckpointError as error:
-        found.append(error)
+        if repository is None or exists(repository.store, manifest):
+            found.append(error)
 
 
 class _BlobCheck:
@@ -153,6 +160,8 @@ class _BlobCheck:
                 self._seen[where, at] = missing
             except CheckpointError as error:
                 self._seen[where, at] = error
+            if self._seen[where, at] is not None:
+                self._repository.known.distrust(_format.pack_key(where))
         failure = self._seen[where, at]
         if failure is not None:
             raise type(failure)(*failure.args, key=failure.key)

@@ -68,6 +68,7 @@ class Repository:
         self.known = Known()
         self.turn = threading.RLock()
         self._id: str | None = None
+        self._admitted: set[str] = set()
         self._lines: dict[str, Line] = {}
         self._tags: dict[str, Tags] = {}
         self._heads: dict[str, Snapshot] = {}
@@ -187,22 +188,33 @@ class Repository:
         IntegrityError if it is damaged, NotFoundError if it is not there (any more).
         """
         manifest = self.manifest(name, version)
+        with self.reading(name, version):
+            rows = self.rows(manifest)
+            report = counted(progress, manifest.size)
+            parts = read_parts(manifest.parts, rows, self.fetch(manifest), report)
+        self.known.learn(manifest, rows)
+        return manifest, parts
+
+    @contextmanager
+    def reading(self, name: str, version: int) -> Iterator[None]:
+        """Around what reads the packs of a version: says what is wrong, and trusts it no more."""
         key = _format.snapshot_key(name, version)
         with about(name, version, key):
             try:
-                rows = self.rows(manifest)
-                report = counted(progress, manifest.size)
-                parts = read_parts(manifest.parts, rows, self.fetch(manifest), report)
+                yield
             except NotFoundError as error:
                 if not exists(self.store, key):
                     raise NotFoundError(f"version {version} of {name!r} was deleted") from error
-                self.known.distrust(error.key)
+                self._distrust(name, error.key)
                 raise IntegrityError(f"{error.key} is missing", key=error.key) from error
             except IntegrityError as error:
-                self.known.distrust(error.key)
+                self._distrust(name, error.key)
                 raise
-        self.known.learn(manifest, rows)
-        return manifest, parts
+
+    def _distrust(self, name: str, key: str | None) -> None:
+        self.known.distrust(key)
+        if not self.known.has_parent(name):
+            self.known.skip(name)
 
     def read_newest(self, name: str, progress: Progress | None) -> tuple[Manifest, list[Buffer]]:
         """The newest version of *name* that is whole; warns of each it had to pass over."""
@@ -278,7 +290,7 @@ class Repository:
             raise _StartAgain from error
         named = {b.pack for b in (*packed.rows, *packed.table) if b.pack is not None}
         sizes = {
-            pack: packed.size if pack == packed.pack else self.known.sizes[pack] for pack in named
+            pack: packed.size if pack == packed.pack else draft.plan.sizes[pack] for pack in named
         }
         manifest = Manifest(
             repository=identity,
@@ -306,12 +318,12 @@ class Repository:
 
     def _admit(self, name: str) -> None:
         """InvalidNameError if *name* is new and differs from another only by case."""
-        if name in self._lines or self.line(name).highest():
+        if name in self._admitted:
             return
-        for other in self.names():
+        for other in self.names() if not self.line(name).highest() else ():
             if other != name and other.casefold() == name.casefold():
-                del self._lines[name]
                 raise InvalidNameError(f"{name!r} differs from {other!r} only by case; use one")
+        self._admitted.add(name)
 
     def _learn_newest(self, name: str) -> None:
         newest = self.line(name).highest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from checkpoint import _lease
@@ -62,7 +63,12 @@ class Known:
                 del self._named[pack], self.sizes[pack]
 
     def distrust(self, key: str | None) -> None:
-        """Damage was seen in the pack at *key*: nothing in it is reused from now on."""
+        """Damage was seen in the pack at *key*: nothing in it is reused from now on.
+
+        Of the others only what is read after this: who met one damaged pack
+        has not looked at those behind it.
+        """
+        self.blobs.clear()
         if key is not None:
             self.damaged.add(key)
 
@@ -78,9 +84,11 @@ class Plan:
         self._store = store
         self._known = known
         self._carry = carry
-        self._lease: Any = None
+        self._lease: ExitStack | None = None
         self._marked: frozenset[str] = frozenset()
         self._usable: dict[str, bool] = {}
+        # Of the packs that are reused; what is known may be forgotten meanwhile.
+        self.sizes: dict[str, int] = {}
 
     def __enter__(self) -> Plan:
         if self._known.blobs:
@@ -89,19 +97,20 @@ class Plan:
 
     def __exit__(self, *error: Any) -> None:
         if self._lease is not None:
-            self._lease.__exit__(*error)
+            self._lease.close()
 
     def hold(self) -> None:
         """Take the lease: no pack that is looked at or written from now on is deleted."""
         if self._lease is None:
-            self._lease = _lease.writing(self._store)
-            self._lease.__enter__()
-            self._marked = frozenset(self._store.keys("trash/"))
+            with ExitStack() as lease:
+                lease.enter_context(_lease.writing(self._store))
+                self._marked = frozenset(self._store.keys("trash/"))
+                self._lease = lease.pop_all()
 
     def reuse(self, digest: str) -> Blob | None:
         """The stored blob with these plain bytes, if it may be relied on."""
         blob = self._known.blobs.get(digest)
-        if blob is None or blob.pack is None:
+        if blob is None or blob.pack is None or self._lease is None:
             return None
         if blob.pack not in self._usable:
             self._usable[blob.pack] = self._is_usable(blob.pack)
@@ -114,7 +123,7 @@ class Plan:
         that it was made for.  Without a retention policy only a little is taken
         along, as much as goes into the manifest.
         """
-        return live < self._known.sizes[pack] * LIVE_SHARE and (self._carry or live <= INLINE)
+        return live < self.sizes[pack] * LIVE_SHARE and (self._carry or live <= INLINE)
 
     def fetch(self, pack: str | None, start: int, stop: int) -> Buffer:
         """A range of a pack that is reused."""
@@ -126,6 +135,7 @@ class Plan:
             return False
         try:
             # Two bytes asked for, one given: the pack ends where it should.
+            self.sizes[pack] = size
             return len(self._store.get(key, size - 1, size + 1)) == 1
         except CheckpointError:
             return False

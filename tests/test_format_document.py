@@ -374,12 +374,12 @@ def test_the_page_names_every_member_of_a_real_manifest(tmp_path: Path) -> None:
 
 
 def test_the_page_gives_the_limits_that_the_code_has() -> None:
-    from checkpoint import _chunking, _codec, _format, _single_file, _writing
+    from checkpoint import _chunking, _codec, _format, _reuse, _single_file, _writing
 
     text = PAGE.read_text(encoding="utf-8")
     for limit in (
         _format.MAX_DOCUMENT, _format.MAX_BLOB, _format.MAX_ROWS, _chunking.CHUNK,
-        _writing.INLINE, _writing.ALIGNED,
+        _reuse.INLINE, _writing.ALIGNED,
     ):  # fmt: skip
         assert f"{limit:,}" in text
     assert set(tables()["Codecs"]) == set(_codec._DECODERS)
