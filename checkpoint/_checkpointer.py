@@ -6,7 +6,6 @@ It is the only place that knows both objects and bytes.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final
@@ -15,7 +14,7 @@ from checkpoint import _format, _pruning, _single_file
 from checkpoint._codec import parse_codec
 from checkpoint._members import libraries, stamp
 from checkpoint._model import Progress, Snapshot
-from checkpoint._pickle_interface import origin_of
+from checkpoint._pickle_interface import first_bytes, origin_of
 from checkpoint._pickling import pickle_into
 from checkpoint._repository import Draft, Repository, about
 from checkpoint._retention import Best, Retention, ranked
@@ -26,6 +25,7 @@ from checkpoint.errors import (
     FormatError,
     NotFoundError,
     RetentionWarning,
+    warn,
 )
 from checkpoint.store import LocalStore, Store, replace_file
 
@@ -60,7 +60,9 @@ class Checkpointer:
         codec: str = "zstd",
     ) -> None:
         if isinstance(store, str | os.PathLike):
-            store = LocalStore(store)
+            if not os.fspath(store):
+                raise ValueError("the store is an empty path; '.' is the current folder")
+            store = LocalStore(os.path.expanduser(store))
         if not isinstance(store, Store):
             raise TypeError(f"store is a path or a Store, not {store!r}")
         if keep is not None and not callable(keep):
@@ -142,10 +144,9 @@ class Checkpointer:
         except ConflictError:
             pass  # Another process prunes; what we dropped is dropped for it too.
         except CheckpointError as error:
-            warnings.warn(
+            warn(
                 f"version {snapshot.version} is saved, but old ones were not cleaned up: {error}",
                 RetentionWarning,
-                stacklevel=3,
             )
 
     # --- load ---------------------------------------------------------------
@@ -197,16 +198,16 @@ class Checkpointer:
         return repository.read_newest(self.name, progress)
 
     def _tagged(self, tag: str) -> int:
-        for snapshot in self.snapshots():
-            if tag in snapshot.tags:
-                return snapshot.version
-        raise NotFoundError(f"no version of {self.name!r} is tagged {tag!r}", name=self.name)
+        return self._open.tagged(self.name, tag)
 
     def _best(self, best: str | Best) -> int:
         found = ranked(self.snapshots(), best)
         if not found:
+            known = sorted({metric for snapshot in self for metric in snapshot.metrics})
             raise NotFoundError(
-                f"no version of {self.name!r} has a finite metric for {best!r}", name=self.name
+                f"no version of {self.name!r} has a finite number for {best!r}; "
+                f"its metrics are {known}",
+                name=self.name,
             )
         return found[0].version
 
@@ -215,6 +216,15 @@ class Checkpointer:
     def snapshots(self) -> list[Snapshot]:
         """Every version that is there, oldest first; a damaged one is left out, with a warning."""
         return self._open.snapshots(self.name)
+
+    def names(self) -> list[str]:
+        """Every name in the repository that has a version."""
+        return self._open.names()
+
+    @property
+    def version(self) -> int | None:
+        """The version that this object last loaded or saved; None before that."""
+        return self._parent
 
     def __iter__(self) -> Iterator[Snapshot]:
         return iter(self.snapshots())
@@ -291,7 +301,7 @@ class Checkpointer:
         if isinstance(file, str | os.PathLike):
             with open(file, "rb") as source:
                 return self.import_(source)
-        if bytes(file.read(len(_single_file.MAGIC))) != _single_file.MAGIC:
+        if first_bytes(file) != _single_file.MAGIC:
             raise FormatError("not a single-file snapshot")
         manifest, parts = _single_file.read_snapshot(file.read)
         repository = self._open
@@ -334,8 +344,10 @@ def _metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     found = {}
     for name, value in metrics.items():
         try:
-            found[str(name)] = value if type(value) in (int, float) else float(value)
-        except (TypeError, ValueError) as error:
+            str(name).encode()
+            number = float(value)
+            found[str(name)] = value if type(value) in (int, float) else number
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"metric {name!r} must be a number, not {value!r}") from error
     return found
 

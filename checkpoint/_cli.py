@@ -139,7 +139,8 @@ def _verify(repository: Repository) -> int:
         where = f"{error.name} version {error.version}: " if error.name else ""
         print(f"damaged: {where}{error}")
     count = sum(len(repository.line(name).versions()) for name in repository.names())
-    print(f"{count} versions, {len(found) or 'no'} errors")
+    errors = f"{len(found) or 'no'} error{'' if len(found) == 1 else 's'}"
+    print(f"{count} version{'' if count == 1 else 's'}, {errors}")
     return 1 if found else 0
 
 

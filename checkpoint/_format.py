@@ -8,7 +8,6 @@ before any JSON is parsed, so that nothing damaged is ever interpreted.
 
 from __future__ import annotations
 
-import binascii
 import json
 import math
 import re
@@ -17,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from attrs import asdict
+from attrs import asdict, fields
 
 from checkpoint._chunking import CHUNK
 from checkpoint._model import Blob, Buffer, Global, Manifest, Part, digest
@@ -37,6 +36,18 @@ _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*\Z")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?\Z", re.IGNORECASE)
 _SNAPSHOT = re.compile(r"snapshots/(.+)/@/([0-9]{10})\.json\Z")
+_MEMBERS = {attribute.name for attribute in fields(Manifest)}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "repository": (str, type(None)),
+    "name": (str, type(None)),
+    "version": (int, type(None)),
+    "parent": (int, type(None)),
+    "writer": (str,),
+    "created": (str,),
+    "provenance": (str,),
+    "libraries": (dict,),
+    "packs": (dict,),
+}
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -52,7 +63,7 @@ def check_name(name: str, noun: str = "name") -> str:
         )
     for part in name.split("/"):
         if _DEVICE.match(part):
-            raise InvalidNameError(f"{name!r} is no {noun}: {part!r} is a reserved device name")
+            raise InvalidNameError(f"{name!r} is no {noun}: Windows keeps {part!r} for a device")
     return name
 
 
@@ -134,16 +145,25 @@ def unseal(raw: Buffer, what: str) -> dict[str, Any]:
     return members
 
 
+def decode_identity(raw: Buffer, what: str) -> str:
+    """The repository's uuid that its format file says."""
+    repository = unseal(raw, what).get("repository")
+    if not isinstance(repository, str):
+        raise FormatError(f"{what} does not say which repository this is")
+    return repository
+
+
 def check_json(meta: Any) -> Any:
     """*meta* as JSON gives it back; ValueError if it is no JSON value, or too large."""
     try:
-        text = json.dumps(meta, allow_nan=False)
+        text = json.dumps(meta, allow_nan=False, ensure_ascii=False)
+        size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"meta must be a JSON value (None, bool, int, float, str, list, dict): {error}"
         ) from error
-    if len(text) > 1 << 20:
-        raise ValueError(f"meta takes {len(text)} bytes of JSON; at most 1 MiB: save it as state")
+    if size > 1 << 20:
+        raise ValueError(f"meta takes {size} bytes of JSON; at most 1 MiB: save it as state")
     return json.loads(text)
 
 
@@ -185,12 +205,14 @@ def decode_manifest(raw: Buffer, what: str) -> Manifest:
     members = unseal(raw, what)
     try:
         return _manifest(members)
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise FormatError(f"{what} is not a manifest: {error!r}") from error
 
 
 def _manifest(members: dict[str, Any]) -> Manifest:
     del members["format"]
+    if members.keys() != _MEMBERS:
+        raise ValueError(f"members missing or unknown: {sorted(members.keys() ^ _MEMBERS)}")
     members["metrics"] = {k: parse_metric(v) for k, v in members["metrics"].items()}
     members["types"] = tuple(_type(row) for row in members["types"])
     members["table"] = parse_rows(members["table"])
@@ -200,7 +222,24 @@ def _manifest(members: dict[str, Any]) -> Manifest:
     members["tags"] = tuple(members["tags"])
     members["migrations"] = tuple(members["migrations"])
     datetime.fromisoformat(members["created"])
-    return Manifest(**members)
+    manifest = Manifest(**members)
+    _check_members(manifest)
+    return manifest
+
+
+def _check_members(manifest: Manifest) -> None:
+    for member, kinds in _KINDS.items():
+        if type(getattr(manifest, member)) not in kinds:
+            raise TypeError(f"{member} is {getattr(manifest, member)!r}")
+    for count in (manifest.size, manifest.stored, *manifest.packs.values()):
+        _count(count)
+    for pack in manifest.packs:
+        _hex(pack, 32)
+    for text in (*manifest.tags, *manifest.migrations, *manifest.libraries.values()):
+        _text(text)
+    order = [part.kind for part in manifest.parts]
+    if order != ["buffer"] * (len(order) - 1) + ["stream"]:
+        raise ValueError("its parts are not buffers and then one stream")
 
 
 def check_places(manifest: Manifest, rows: Iterable[Blob]) -> None:
@@ -260,6 +299,7 @@ def _blob(
     stored: int,
 ) -> Blob:
     _hex(digest, 64)
+    _text(codec)
     for count in (length, offset, stored):
         _count(count)
     if length > MAX_BLOB or stored > MAX_BLOB:
@@ -289,6 +329,8 @@ def _part(row: dict[str, Any]) -> Part:
         raise ValueError(f"a part of kind {part.kind!r}")
     _count(part.length)
     _count(part.blobs)
+    if part.digest is not None:
+        _hex(part.digest, 64)
     if part.transforms not in ((), ("deframed",)):
         raise FormatError(f"unknown transforms {part.transforms}; use a newer release")
     return part
@@ -301,6 +343,8 @@ def _type_row(entry: Global) -> dict[str, Any]:
 
 
 def _type(row: dict[str, Any]) -> Global:
+    if row["origin"] is not None:
+        _text(row["origin"])
     module, _, qualname = row["global"].partition(":")
     return Global(module, qualname, row["origin"])
 
@@ -318,10 +362,17 @@ def parse_metric(value: Any) -> float:
         return _NOT_FINITE[value]
     if type(value) not in (int, float):
         raise ValueError(f"{value!r} is not a metric")
+    float(value)  # An integer that is none is too large to be compared.
     return float(value) if isinstance(value, float) else int(value)
 
 
+def _text(value: str) -> None:
+    if type(value) is not str:
+        raise TypeError(f"{value!r} is not a text")
+
+
 def _hex(text: str, size: int) -> None:
+    _text(text)
     if len(text) != size or set(text) - set("0123456789abcdef"):
         raise ValueError(f"{text!r} is not {size} hex digits")
 

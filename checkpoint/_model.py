@@ -28,7 +28,10 @@ def memory(size: int) -> memoryview:
     """Fresh, zeroed, writable memory of *size* bytes that nobody else holds."""
     if size < MAPPED:
         return memoryview(bytearray(size))
-    mapped = mmap.mmap(-1, size)
+    try:
+        mapped = mmap.mmap(-1, size)
+    except OSError as error:
+        raise MemoryError(f"no memory for {size} bytes") from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
         mapped.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(mapped)

@@ -118,7 +118,7 @@ class Unpickler:
         which the whole file is read.  IntegrityError if it is damaged,
         FormatError if it is neither a snapshot nor a pickle.
         """
-        head = _head(self._file)
+        head = first_bytes(self._file)
         if not head:
             raise EOFError("no snapshot is left in this file")
         if head == _single_file.MAGIC:
@@ -237,7 +237,7 @@ def origin_of(types: Iterable[Global]) -> str | None:
     return next((entry.origin for entry in types if entry.origin), None)
 
 
-def _head(file: Any) -> bytes:
+def first_bytes(file: Any) -> bytes:
     """The first 8 bytes, fewer if there are no more."""
     head = b""
     while len(head) < len(_single_file.MAGIC):

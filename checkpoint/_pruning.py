@@ -114,7 +114,7 @@ def verify(repository: Repository, progress: Progress | None) -> list[Checkpoint
 
 def _check_format(repository: Repository) -> None:
     try:
-        _format.unseal(repository.store.get(FORMAT_KEY), FORMAT_KEY)
+        _format.decode_identity(repository.store.get(FORMAT_KEY), FORMAT_KEY)
     except NotFoundError as error:
         raise IntegrityError(f"{FORMAT_KEY} is missing", key=FORMAT_KEY) from error
 
@@ -145,7 +145,9 @@ class _BlobCheck:
             for pack, size in manifest.packs.items():
                 self._check(pack, 0, partial(self._check_pack, pack, size))
             fetch = self._repository.fetch(manifest)
-            for blob in (*manifest.table, *self._repository.rows(manifest)):
+            for blob in manifest.table:
+                self._check(blob.pack or "", blob.offset + 1, partial(read_blob, blob, fetch))
+            for blob in self._repository.rows(manifest):
                 where = blob.pack or f"{name}/{version}"
                 self._check(where, blob.offset + 1, partial(read_blob, blob, fetch))
                 self._report(blob.length)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +34,8 @@ from checkpoint.errors import (
     IntegrityError,
     InvalidNameError,
     NotFoundError,
+    StoreError,
+    warn,
 )
 from checkpoint.store import Store
 
@@ -100,7 +101,7 @@ class Repository:
     def tags(self, name: str) -> Tags:
         """The movable tags of *name*."""
         if name not in self._tags:
-            self._tags[name] = Tags(self.store, _format.check_name(name))
+            self._tags[name] = Tags(self.store, _format.check_name(name), self.identity)
         return self._tags[name]
 
     def names(self) -> list[str]:
@@ -110,19 +111,35 @@ class Repository:
 
     def snapshots(self, name: str) -> list[Snapshot]:
         """The readable snapshots of *name*, oldest first; warns of each that is damaged."""
+        return self._listing(name)[0]
+
+    def _listing(self, name: str) -> tuple[list[Snapshot], int]:
+        """The snapshots, and the highest version that is damaged; 0 if none is."""
         found = []
+        damaged = 0
         for version in self.line(name).versions():
             try:
                 found.append(self._head(name, version))
             except NotFoundError:
                 continue  # Deleted meanwhile.
             except IntegrityError as error:
-                _warn(f"left out version {version} of {name}: {error}")
-        holders = self.tags(name).holders((s.version, s.tags) for s in found)
+                damaged = version
+                self._warn_of(error, "left it out")
+        holders = self.tags(name).holders(((s.version, s.tags) for s in found), damaged)
         by_version: dict[int, list[str]] = {}
         for tag, version in sorted(holders.items()):
             by_version.setdefault(version, []).append(tag)
-        return [evolve(s, tags=tuple(by_version.get(s.version, ()))) for s in found]
+        return [evolve(s, tags=tuple(by_version.get(s.version, ()))) for s in found], damaged
+
+    def tagged(self, name: str, tag: str) -> int:
+        """The version that holds *tag*; IntegrityError if a damaged one may be it."""
+        found, damaged = self._listing(name)
+        for snapshot in found:
+            if tag in snapshot.tags:
+                return snapshot.version
+        if damaged:
+            self.manifest(name, damaged)
+        raise NotFoundError(f"no version of {name!r} is tagged {tag!r}", name=name)
 
     def manifest(self, name: str, version: int) -> Manifest:
         """The manifest of one version; NotFoundError if it is not there."""
@@ -137,7 +154,7 @@ class Repository:
         try:
             raw = self.store.get(key, 0, _format.MAX_DOCUMENT + 1)
         except NotFoundError as error:
-            message = f"{self.store!r} has no version {version} of {name!r}"
+            message = f"{self.store} has no version {version} of {name!r}"
             raise NotFoundError(message, name=name, version=version, key=key) from error
         with about(name, version, key):
             manifest = _format.decode_manifest(raw, key)
@@ -229,13 +246,20 @@ class Repository:
                     damaged.append(error)
                     continue
                 for cause in damaged:
-                    _warn(f"{cause}; stepped back to version {version} of {name}")
+                    self._warn_of(cause, f"stepped back to version {version}")
                 return found
             if damaged:
-                raise damaged[0]
+                raise IntegrityError(
+                    f"no version of {name!r} in {self.store} is whole, the newest because "
+                    f"{damaged[0]}; restore a backup, or save under another name",
+                    name=name,
+                    version=damaged[0].version,
+                    key=damaged[0].key,
+                ) from damaged[0]
             if not self.line(name).versions():
                 break
-        raise NotFoundError(f"{self.store!r} has no snapshot of {name!r}", name=name)
+        there = ", ".join(map(repr, self.names()[:9])) or "it is empty"
+        raise NotFoundError(f"{self.store} has no snapshot of {name!r} ({there})", name=name)
 
     def _newest_first(self, name: str) -> Iterator[int]:
         highest = self.line(name).highest()
@@ -265,6 +289,10 @@ class Repository:
                         return fill(Draft(name, encoder, stream, workers, plan))
             except _StartAgain:
                 continue
+            except StoreError:
+                # The folder may have vanished; what is made anew is told apart from it.
+                self._id = None
+                raise
 
     def commit(
         self, draft: Draft, buffers: Sequence[Buffer], progress: Progress | None, **members: Any
@@ -285,7 +313,7 @@ class Repository:
                 draft.workers,
                 report,
             )
-        except IntegrityError as error:
+        except (IntegrityError, NotFoundError) as error:
             self.known.distrust(error.key)
             raise _StartAgain from error
         named = {b.pack for b in (*packed.rows, *packed.table) if b.pack is not None}
@@ -321,7 +349,7 @@ class Repository:
         if name in self._admitted:
             return
         for other in self.names() if not self.line(name).highest() else ():
-            if other != name and other.casefold() == name.casefold():
+            if _differ_only_by_case(name, other):
                 raise InvalidNameError(f"{name!r} differs from {other!r} only by case; use one")
         self._admitted.add(name)
 
@@ -346,7 +374,7 @@ class Repository:
             there = set(self.line(name).versions())
             for version in versions:
                 if version not in there:
-                    message = f"{self.store!r} has no version {version} of {name!r}"
+                    message = f"{self.store} has no version {version} of {name!r}"
                     raise NotFoundError(message, name=name, version=version)
             self._delete(name, versions)
 
@@ -362,7 +390,10 @@ class Repository:
         if turn is None:
             return []
         with turn:
-            there = [s for s in self.snapshots(name) if s.version <= newest]
+            found, damaged = self._listing(name)
+            if damaged:
+                return []  # It may be the one that a policy would keep another for, or go by.
+            there = [s for s in found if s.version <= newest]
             kept = policy(there) | {newest}
             doomed = [s for s in there if s.version not in kept]
             if doomed:
@@ -385,15 +416,23 @@ class Repository:
             self.manifest(name, version)
         return self._heads[key]
 
+    def _warn_of(self, error: CheckpointError, done: str) -> None:
+        """Warn of a damaged version, and say how to be rid of it."""
+        warn(
+            f"version {error.version} of {error.name!r} in {self.store} is damaged: {error}; "
+            f"{done}; delete({error.version}) removes it",
+            DamagedSnapshotWarning,
+        )
+
     def _remember(self, manifest: Manifest) -> Snapshot:
         snapshot = snapshot_of(manifest)
         self._heads[_format.snapshot_key(snapshot.name, snapshot.version)] = snapshot
         return snapshot
 
     def _read_identity(self) -> str | None:
-        where = f"{FORMAT_KEY} of {self.store!r}"
+        where = f"{FORMAT_KEY} of {self.store}"
         try:
-            return str(_format.unseal(self.store.get(FORMAT_KEY), where)["repository"])
+            return _format.decode_identity(self.store.get(FORMAT_KEY), where)
         except NotFoundError:
             why = f"{where} is missing"
             damage = None
@@ -405,11 +444,19 @@ class Repository:
                 found = _format.decode_manifest(self.store.get(key), key).repository
             except CheckpointError:
                 continue
-            _warn(f"{why}; the manifests repeat what it says, so nothing is lost")
+            warn(f"{why}; the manifests repeat it, so nothing is lost", DamagedSnapshotWarning)
             return found
         if damage is not None:
             raise damage
         return None
+
+
+def _differ_only_by_case(name: str, other: str) -> bool:
+    """Whether their folders, or two on the way to them, would be one where case does not count."""
+    for ours, theirs in zip(name.split("/"), other.split("/"), strict=False):
+        if ours != theirs:
+            return ours.casefold() == theirs.casefold()
+    return False
 
 
 def snapshot_of(manifest: Manifest) -> Snapshot:
@@ -454,10 +501,6 @@ def counted(progress: Progress | None, total: int) -> Callable[[int], None]:
             progress(done, total)
 
     return count
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, DamagedSnapshotWarning, stacklevel=3)
 
 
 _opened: weakref.WeakSet[Repository] = weakref.WeakSet()

@@ -15,7 +15,7 @@ from checkpoint._model import Snapshot
 Retention = Callable[[Sequence[Snapshot]], set[int]]
 
 
-@frozen
+@frozen(repr=False)
 class Best:
     """A metric and which end of it is the best: made by `lowest` and `highest`."""
 
@@ -23,6 +23,9 @@ class Best:
     sign: int
 
     __module__ = "checkpoint"
+
+    def __repr__(self) -> str:
+        return f"{'lowest' if self.sign > 0 else 'highest'}({self.metric!r})"
 
 
 def lowest(metric: str) -> Best:

@@ -8,12 +8,12 @@ takes it over, without any clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
 from checkpoint import _format
-from checkpoint.errors import ConflictError, FormatError, NotFoundError
+from checkpoint.errors import ConflictError, FormatError, InvalidNameError, NotFoundError
 from checkpoint.store import Store
 
 
@@ -29,16 +29,25 @@ class TagRecord:
 class Tags:
     """The tag records of one name in a store."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, identity: Callable[[], str | None]) -> None:
         self._store = store
         self._name = name
+        self._identity = identity
         self._read: dict[str, TagRecord] = {}
 
-    def holders(self, saved: Iterable[tuple[int, Iterable[str]]]) -> dict[str, int]:
-        """Which version holds each tag; *saved* are the versions, ascending, and their tags."""
-        found: dict[str, int] = {tag: version for version, tags in saved for tag in tags}
+    def holders(
+        self, saved: Iterable[tuple[int, Iterable[str]]], unread: int = 0
+    ) -> dict[str, int]:
+        """Which version holds each tag; *saved* are the versions, ascending, and their tags.
+
+        *unread* is the highest version whose manifest cannot be read: what was
+        said before it, it may have changed, and is not told.
+        """
+        found: dict[str, int] = {
+            tag: version for version, tags in saved if version > unread for tag in tags
+        }
         for record in self._records():
-            if found.get(record.tag, 0) > record.after:
+            if record.after < max(unread, found.get(record.tag, 0)):
                 continue
             found.pop(record.tag, None)
             if record.version is not None:
@@ -48,6 +57,9 @@ class Tags:
     def move(self, repository: str, tag: str, version: int | None, after: int) -> None:
         """Point *tag* at *version*, durably; None takes it away."""
         folder = _format.tag_folder(self._name, _format.check_tag(tag))
+        for other in self._tags():
+            if other != tag and other.casefold() == tag.casefold():
+                raise InvalidNameError(f"{tag!r} differs from {other!r} only by case; use one")
         where = {"name": self._name, "tag": tag, "version": version, "after": after}
         members = {"format": _format.FORMAT, "repository": repository} | where
         while True:
@@ -60,6 +72,10 @@ class Tags:
             if old:
                 self._store.delete(old)
             return
+
+    def _tags(self) -> set[str]:
+        keys = self._store.keys(f"tags/{self._name}/@/")
+        return {key.split("/")[-2] for key in keys}
 
     def verify(self) -> None:
         """Read each record that holds; IntegrityError or FormatError if one is damaged."""

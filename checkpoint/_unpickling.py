@@ -150,8 +150,9 @@ def find_global(module: str, qualname: str, origin: str | None = None) -> Any:
     try:
         return _looked_up(module, qualname)
     except (ImportError, AttributeError) as error:
+        of = f" (of {origin})" if module == "__main__" and origin else ""
         raise MigrationError(
-            f"{module}.{qualname} is gone: {error}; "
+            f"{module}.{qualname}{of} is gone: {error}; "
             "if it was renamed or moved, make it importable under this name again"
         ) from error
 

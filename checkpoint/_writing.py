@@ -57,8 +57,9 @@ class Scratch:
 
     def give(self, copy: memoryview) -> None:
         """Take back what `copy` gave."""
-        if copy.obj is not None and not copy.readonly:
-            self._free.append(memoryview(copy.obj))
+        whole = memoryview(copy.obj)
+        if len(whole) == CHUNK and not whole.readonly:
+            self._free.append(whole)
 
 
 @frozen

@@ -18,6 +18,9 @@ survives pickling with its fields.
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from typing import Any
 
 
@@ -115,6 +118,15 @@ class StoreError(CheckpointError):
     def __init__(self, message: str = "", *, retryable: bool = False, **fields: Any) -> None:
         super().__init__(message, **fields)
         self.retryable = retryable
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the program that called into this package."""
+    package = os.path.dirname(__file__)
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 class DamagedSnapshotWarning(UserWarning):

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import checkpoint
 import pytest
+
+import checkpoint
 
 PACKAGE = Path(checkpoint.__file__).parent
 

@@ -7,9 +7,10 @@ import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import checkpoint
 import numpy as np
 import pytest
+
+import checkpoint
 from checkpoint import (
     Checkpointer,
     LocalStore,

@@ -24,8 +24,8 @@ from faults.hooked import HookedStore, noise, same, state
 
 import checkpoint
 from checkpoint import (
-    CheckpointError,
     Checkpointer,
+    CheckpointError,
     DamagedSnapshotWarning,
     FormatError,
     IntegrityError,
@@ -87,10 +87,9 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "saves"
     path.write_text("a file")
     saves = Checkpointer(path)
-    with pytest.raises(NotFoundError, match=re.escape(str(path))):
-        saves.load()
-    with pytest.raises(StoreError, match=rf"{re.escape(str(path))}.*a file stands where"):
-        saves.save(1)
+    for call in (saves.load, saves.snapshots, lambda: saves.save(1)):
+        with pytest.raises(StoreError, match=rf"{re.escape(str(path))} is a file, not a folder"):
+            call()
     assert path.read_text() == "a file"
 
 
@@ -130,7 +129,7 @@ def test_a_damaged_manifest_is_named_and_passed_over(store: HookedStore, damage:
     with pytest.raises(IntegrityError, match=r"0000000003\.json") as caught:
         Checkpointer(store).load(version=3)
     assert (caught.value.name, caught.value.version, caught.value.key) == ("main", 3, NEWEST)
-    with pytest.warns(DamagedSnapshotWarning, match="left out version 3"):
+    with pytest.warns(DamagedSnapshotWarning, match=r"version 3 .*left it out; delete\(3\) removes it"):
         assert [s.version for s in Checkpointer(store).snapshots()] == [1, 2]
     (found,) = Checkpointer(store).verify()
     assert (type(found), found.key, found.version) == (IntegrityError, NEWEST, 3)
@@ -353,7 +352,7 @@ def test_a_pack_that_is_said_to_be_longer_than_it_is_costs_no_memory(store: Hook
      "con", "NUL.txt", "a/lpt1", "C:x", "C:\\x", "x" * 201, "~", "-x", None, 3],
 )  # fmt: skip
 def test_a_name_that_escapes_is_refused_with_the_rule(tmp_path: Path, name: Any) -> None:
-    with pytest.raises(InvalidNameError, match=r"letters, digits|reserved") as caught:
+    with pytest.raises(InvalidNameError, match=r"letters, digits|Windows keeps") as caught:
         Checkpointer(tmp_path / "s", name)
     assert isinstance(caught.value, (FormatError, ValueError))
     saves = Checkpointer(tmp_path / "s")
@@ -422,18 +421,18 @@ def test_a_meta_that_is_no_text_is_refused_as_well(store: HookedStore, meta: Any
     assert len(Checkpointer(store)) == 3
 
 
-@pytest.mark.parametrize("metrics", [{"loss": "low"}, {"loss": None}, {"loss": [1]}])
+@pytest.mark.parametrize("metrics", [{"loss": "low"}, {"loss": None}, {"loss": [1]}, {"loss": 10**400}])
 def test_a_metric_that_is_no_number_is_refused(store: HookedStore, metrics: Any) -> None:
     with pytest.raises(ValueError, match="metric 'loss' must be a number"):
         Checkpointer(store).save(1, metrics=metrics)
 
 
 def test_a_metric_of_any_number_and_any_name_comes_back(store: HookedStore) -> None:
-    metrics = {"big": 10**400, "tiny": 5e-324, "neg": -0.0, "naïve ✓": float("nan"), "t": True}
+    metrics = {"big": 10**300, "tiny": 5e-324, "neg": -0.0, "naïve ✓": float("nan"), "t": True}
     Checkpointer(store).save(1, metrics=metrics)
     found = Checkpointer(store).snapshots()[-1].metrics
     assert {k: repr(float(v)) if k != "big" else v for k, v in found.items()} == {
-        "big": 10**400, "tiny": "5e-324", "neg": "-0.0", "naïve ✓": "nan", "t": "1.0",
+        "big": 10**300, "tiny": "5e-324", "neg": "-0.0", "naïve ✓": "nan", "t": "1.0",
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import pickle
 import random
 
 import pytest
+
 from checkpoint._chunking import CHUNK, first_cut, fixed
 
 

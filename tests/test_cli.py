@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from checkpoint import Checkpointer
 from checkpoint._cli import main
 
@@ -72,7 +73,7 @@ def test_verify_names_what_is_damaged_and_exits_with_1(folder: Path) -> None:
     done = run("verify", folder)
     assert done.returncode == 1
     assert f"run/a version 2: packs/{pack.parent.name}/{pack.name} is damaged" in done.stdout
-    assert done.stdout.endswith("3 versions, 1 errors\n")
+    assert done.stdout.endswith("3 versions, 1 error\n")
 
 
 def test_a_damaged_manifest_is_left_out_of_ls_and_named(folder: Path) -> None:
@@ -80,16 +81,21 @@ def test_a_damaged_manifest_is_left_out_of_ls_and_named(folder: Path) -> None:
     manifest.write_bytes(manifest.read_bytes()[:-1])
     done = run("ls", folder)
     assert done.returncode == 0
-    assert "left out version 1 of run/a" in done.stderr
+    assert "version 1 of 'run/a'" in done.stderr
+    assert "left it out; delete(1) removes it" in done.stderr
     assert "loss=0.25" not in done.stdout
 
 
 @pytest.mark.parametrize("command", ["ls", "show", "verify"])
 def test_a_folder_that_is_no_repository_is_told_apart(command: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    for folder in (tmp_path, tmp_path / "missing", tmp_path / "notes.txt"):
+    for folder, why in (
+        (tmp_path, "is not a repository"),
+        (tmp_path / "missing", "is not a repository"),
+        (tmp_path / "notes.txt", "is a file, not a folder"),
+    ):
         done = run(command, folder)
         assert done.returncode == 2
-        assert "is not a repository" in done.stderr
+        assert why in done.stderr
         assert "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt"]

@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 import zstandard
+
 from checkpoint import FormatError, IntegrityError
 from checkpoint._codec import Codec, decode, parse_codec
 

@@ -145,6 +145,15 @@ def test_every_test_and_script_that_a_page_names_is_there(page: Path) -> None:
             assert (ROOT / path).exists(), path
 
 
+@each_page
+def test_every_test_that_a_page_names_is_there(page: Path) -> None:
+    wanted = set(re.findall(r"`(test_\w+)`", text_of(page)))
+    if wanted:
+        sources = (text_of(path) for path in sorted((ROOT / "tests").rglob("test_*.py")))
+        there = {name for text in sources for name in re.findall(r"def (test_\w+)", text)}
+        assert wanted <= there
+
+
 # --- the command line -------------------------------------------------------
 
 
@@ -317,8 +326,8 @@ def test_a_page_has_one_title_and_one_sentence_a_line(page: Path) -> None:
     lines = prose(page).splitlines()
     assert [line for line in lines if line.startswith("# ")] == lines[:1]
     for line in lines:
-        if line and line[0] not in "|-#0123456789<":
-            assert not re.search(r"[a-z`)][.?!] [A-Z]", line), line
+        if not line.startswith("|"):
+            assert not re.search(r"[a-z`)][.?!](\*\*)? [A-Z\[`]", line), line
 
 
 @each_page

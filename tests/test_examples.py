@@ -17,7 +17,7 @@ from attrs import frozen
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PATIENCE = 120.0  # seconds until a test calls a child stuck
-KILLS = 5
+KILLS = 4
 
 
 @frozen
@@ -32,9 +32,9 @@ class Example:
         return [sys.executable, "-B", "-u", "-W", "error", str(EXAMPLES / self.script), *more]
 
 
-DIGITS = Example("train_digits.py", ("--epochs", "3", "--every", "1"))
+DIGITS = Example("train_digits.py", ("--epochs", "2", "--every", "1"))
 WORDS = Example("word_index.py", ("--limit", "60", "--every", "2"))
-GAME = Example("roguelike.py", ("--bot", "250"))
+GAME = Example("roguelike.py", ("--bot", "150"))
 
 each_example = pytest.mark.parametrize("example", [DIGITS, WORDS, GAME], ids=lambda e: e.script)
 

@@ -5,6 +5,7 @@ import math
 
 import pytest
 from attrs import evolve
+
 from checkpoint import FormatError, IntegrityError, InvalidNameError
 from checkpoint._format import (
     blob_rows,

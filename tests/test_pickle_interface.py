@@ -13,10 +13,11 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import checkpoint
 import numpy as np
 import pytest
 import zstandard
+
+import checkpoint
 from checkpoint import FormatError, IntegrityError, MigrationError, SerializationError, StoreError
 
 STATE = {"name": "x" * 100, "items": [1, 2.5, None, (3, b"4")], "more": OrderedDict(a=1)}
@@ -197,7 +198,7 @@ def test_a_class_that_is_gone_is_named(tmp_path: Path) -> None:
         "import checkpoint, sys\nclass Hero: pass\ncheckpoint.dump(Hero(), sys.argv[1])\n"
     )
     subprocess.run([sys.executable, program, tmp_path / "hero.ckpt"], check=True)
-    with pytest.raises(MigrationError, match=r"hero\.ckpt: __main__\.Hero is gone"):
+    with pytest.raises(MigrationError, match=r"hero\.ckpt: __main__\.Hero \(of gone\) is gone"):
         checkpoint.load(tmp_path / "hero.ckpt")
 
 

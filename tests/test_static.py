@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import checkpoint
 import pytest
+
+import checkpoint
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(checkpoint.__file__).parent

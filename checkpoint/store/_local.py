@@ -45,7 +45,7 @@ _ADVICE = {
     errno.EROFS: "the filesystem is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
-    errno.ENOENT: "the folder vanished while it was in use",
+    errno.ENOENT: "its folder is not there; it may have vanished while it was in use",
     errno.ENOTDIR: "a file stands where a folder is needed",
     errno.EEXIST: "a file stands where a folder is needed",
     errno.EMFILE: "too many open files",
@@ -73,6 +73,9 @@ class LocalStore:
 
     def __reduce__(self) -> tuple[type[LocalStore], tuple[str]]:
         return type(self), (self.root,)
+
+    def __str__(self) -> str:
+        return self.root
 
     def put(self, key: str, pieces: Iterable[Buffer]) -> None:
         """Create *key* from *pieces*, durably; ConflictError if it exists."""
@@ -126,7 +129,9 @@ class LocalStore:
         if prefix:
             check_key(prefix.removesuffix("/"))
         with self._explained("list", prefix):
-            found = _walk(os.path.join(self.root, *prefix.split("/")))
+            found = list(_walk(os.path.join(self.root, *prefix.split("/"))))
+            if not found and os.path.isfile(self.root):
+                raise StoreError(f"{self.root} is a file, not a folder", key=prefix)
             return sorted(prefix + below for below in found if is_key(below))
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -184,6 +189,8 @@ class LocalStore:
         try:
             yield
         except (FileNotFoundError, NotADirectoryError) as error:
+            if os.path.isfile(self.root):
+                raise StoreError(f"{self.root} is a file, not a folder", key=key) from error
             if verb == "read":
                 raise NotFoundError(f"no {key} in {self.root}", key=key) from error
             self._durable.clear()

@@ -202,7 +202,7 @@ def measure(bench: Bench) -> Iterator[Table]:
 def _verified(way: Way, state: State, bench: Bench) -> str:
     """Save and load once, untimed; the number of syncs of the save."""
     path = bench.fresh("verified")
-    syncs = count_syncs(partial(way.save, state, path))
+    syncs = count_syncs([partial(way.save, state, path)])
     if not same(state, way.load(path, state)):
         raise AssertionError(f"{way.name} gave back something else")
     remove(path)

@@ -25,7 +25,7 @@ _TARGET = 64 << 20
 def measure(bench: Bench) -> Iterator[Table]:
     """Peaks of save and load, ours and the peers'."""
     total = bench.size(1 << 30, 64 << 20)
-    runs = bench.size(5, 1)
+    runs = bench.size(3, 1)
     rows, samples = [], []
     for way in (arrays.OURS, *arrays.present()):
         found = [_sample(way.name, total, bench) for _ in range(runs)]

@@ -99,7 +99,7 @@ def _inside(obj: Any) -> list[Any]:
 
 def measure(bench: Bench) -> Iterator[Table]:
     """Save and load of 2.4 million small objects against bare pickle."""
-    world = build(bench.size(134_000, 6_000))
+    world = build(bench.size(141_000, 6_000))
     stream = pickle.dumps(world, 5)
     what = f"{count_objects(world) / 1e6:.2f} million small objects, {size(len(stream))} of pickle"
     repository = bench.fresh("objects")

@@ -13,20 +13,25 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _CALLS = "fsync,fdatasync,sync_file_range,syncfs,msync"
 _PR_SET_PTRACER = 0x59616D61
 
 
-def count_syncs(function: Callable[[], object]) -> str:
-    """The number of syncs that a call makes; `none`, or a number."""
-    counted = _by_strace(function) if shutil.which("strace") else None
-    if counted is None:
-        counted = _by_wrapping(function)
-        return f"{counted} from Python" if counted else "none from Python"
-    return str(counted) if counted else "none"
+def count_syncs(calls: Sequence[Callable[[], object]]) -> str:
+    """How many syncs one of *calls* makes, on average: a number, or `none`."""
+
+    def run() -> None:
+        for call in calls:
+            call()
+
+    counted = _by_strace(run) if shutil.which("strace") else None
+    if counted is not None:
+        return f"{counted / len(calls):.3g}" if counted else "none"
+    counted = _by_wrapping(run)
+    return f"{counted / len(calls):.3g} from Python" if counted else "none from Python"
 
 
 def _by_strace(function: Callable[[], object]) -> int | None:

@@ -24,9 +24,10 @@ from checkpoint import (
     LocalStore,
     NotFoundError,
     StoreError,
+    _format,
+    _lease,
     keep_last,
 )
-from checkpoint import _format, _lease
 from checkpoint.store import _local
 from checkpoint.testing import CrashingStore, SimulatedCrash
 
