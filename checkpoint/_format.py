@@ -377,6 +377,12 @@ def _hex(text: str, size: int) -> None:
         raise ValueError(f"{text!r} is not {size} hex digits")
 
 
+def check_counts(*values: int) -> None:
+    """ValueError unless each of *values* can be a number of something."""
+    for value in values:
+        _count(value)
+
+
 def _count(value: int) -> None:
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise ValueError(f"{value!r} is not a count")

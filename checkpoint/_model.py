@@ -18,6 +18,12 @@ Buffer = Any
 MAPPED = 1 << 20
 
 
+# Python maps anonymous memory shared: a forked child would write into its parent's arrays.
+_PRIVATE: dict[str, int] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+)
+
+
 def digest(data: Buffer) -> str:
     """The BLAKE3-256 of *data* in lower-case hex: a blob's identity."""
     # One thread: with its own pool, a child of fork hangs, and ours keep both cores busy.
@@ -29,7 +35,7 @@ def memory(size: int) -> memoryview:
     if size < MAPPED:
         return memoryview(bytearray(size))
     try:
-        mapped = mmap.mmap(-1, size)
+        mapped = mmap.mmap(-1, size, **_PRIVATE)
     except OSError as error:
         raise MemoryError(f"no memory for {size} bytes") from error
     if hasattr(mmap, "MADV_HUGEPAGE"):

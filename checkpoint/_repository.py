@@ -354,8 +354,10 @@ class Repository:
         self._admitted.add(name)
 
     def _learn_newest(self, name: str) -> None:
+        if self.known.has_parent(name):
+            return
         newest = self.line(name).highest()
-        if not newest or self.known.has_parent(name):
+        if not newest:
             return
         try:
             manifest = self.manifest(name, newest)

@@ -63,8 +63,8 @@ class Tags:
         where = {"name": self._name, "tag": tag, "version": version, "after": after}
         members = {"format": _format.FORMAT, "repository": repository} | where
         while True:
-            old = self._store.keys(folder)
-            number = int(old[-1].removeprefix(folder).removesuffix(".json")) + 1 if old else 1
+            old = [key for key in self._store.keys(folder) if _number(key)]
+            number = _number(old[-1]) + 1 if old else 1
             try:
                 self._store.put(f"{folder}{number:010d}.json", [_format.seal(members)])
             except ConflictError:
@@ -85,7 +85,7 @@ class Tags:
     def _records(self) -> list[TagRecord]:
         while True:
             keys = self._store.keys(f"tags/{self._name}/@/")
-            highest = {key.rpartition("/")[0]: key for key in keys}
+            highest = {key.rpartition("/")[0]: key for key in keys if _number(key)}
             try:
                 return [self._record(key) for key in highest.values()]
             except NotFoundError:
@@ -96,10 +96,17 @@ class Tags:
             members = _format.unseal(self._store.get(key), key)
             try:
                 record = TagRecord(members["tag"], members["version"], members["after"])
-                right = (members["name"], record.tag) == (self._name, key.split("/")[-2])
-            except KeyError as error:
+                place = members["repository"], members["name"], record.tag
+                _format.check_counts(record.version or 0, record.after)
+            except (KeyError, ValueError) as error:
                 raise FormatError(f"{key} is not a tag record", key=key) from error
-            if not right:
+            if place != (self._identity(), self._name, key.split("/")[-2]):
                 raise FormatError(f"{key} belongs to another tag", key=key)
             self._read[key] = record
         return self._read[key]
+
+
+def _number(key: str) -> int:
+    """The sequence number in a record's key; 0 if it is no record's."""
+    number = key.rpartition("/")[2].removesuffix(".json")
+    return int(number) if number.isdecimal() and len(number) == 10 else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import chain
 
@@ -222,7 +222,7 @@ class Placer:
 def write_pack(
     store: Store,
     plan: Plan,
-    buffers: Iterable[Buffer],
+    buffers: Sequence[Buffer],
     stream: Iterable[Chunk | Blob],
     encoder: Encoder,
     workers: Workers,
@@ -241,13 +241,16 @@ def write_pack(
 
     def pieces() -> Iterator[Buffer]:
         cut = chain.from_iterable(fixed(buffer) for buffer in buffers)
-        chunks = chain(workers.ahead(encoder, cut), stream)
+        # Less than a chunk in all is not worth a thread.
+        threaded = sum(memoryview(buffer).nbytes for buffer in buffers) >= CHUNK
+        encoded = workers.ahead(encoder, cut) if threaded else map(encoder, cut)
+        chunks = chain(encoded, stream)
         yield from placer.place(_counted(chunks, report), rows)
         yield from placer.take_along(plan, rows, table)
         if len(rows) > MAX_ROWS:
             lists = range(0, len(rows), MAX_ROWS)
-            encoded = (encoder(encode_rows(rows[at : at + MAX_ROWS])) for at in lists)
-            yield from placer.place(encoded, table)
+            listed = (encoder(encode_rows(rows[at : at + MAX_ROWS])) for at in lists)
+            yield from placer.place(listed, table)
             yield from placer.take_along(plan, table, rows)
 
     rest = pieces()

@@ -421,3 +421,15 @@ def test_one_checkpointer_serves_many_threads(store: Store) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert saves.verify() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_does_not_write_into_its_parents_arrays(saves: Checkpointer) -> None:
+    saves.save(np.zeros(2_000_000))
+    loaded = saves.load()
+    child = os.fork()
+    if not child:
+        loaded[:] = 42
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert loaded[0] == 0

@@ -307,6 +307,8 @@ def _withdraw(fd: int, temp: str, final: str) -> None:
     with suppress(OSError):
         if os.path.samestat(os.fstat(fd), os.stat(final)):
             os.unlink(final)
+            # Or a power cut could give it back after all that it names is pruned.
+            sync_folder(os.path.dirname(final))
     with suppress(OSError):
         os.unlink(temp)
 

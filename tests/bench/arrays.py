@@ -180,7 +180,7 @@ def present() -> list[Way]:
 
 def measure(bench: Bench) -> Iterator[Table]:
     """Save and load of 1 GiB against each peer."""
-    state = build(bench.size(1 << 30, 64 << 20))
+    state = build(bench.size(1 << 30, 32 << 20))
     what = f"{size(sum(a.nbytes for a in state.values()))} of float32 noise in {COUNT} arrays"
     syncs = {way.name: _verified(way, state, bench) for way in (OURS, *present())}
     yield compared(

@@ -151,8 +151,8 @@ def measure(bench: Bench) -> Iterator[Table]:
     yield compared(
         f"Durable save of a dict of {len(pickle.dumps(state(1), 5)):,} bytes",
         f"Each sample is the median of {count} saves, each a new version or key, in what is open "
-        f"already and was saved to. fsyncs are those of one such save, on average; `shelve` here is on "
-        f"`{_shelf_kind(bench)}`.",
+        f"already and was saved to. fsyncs are those of one such save, on average; `shelve` here "
+        f"is on `{_shelf_kind(bench)}`.",
         bench,
         (_compare(ours, peer, bench, 0, count, syncs) for ours, peer in matches),
     )
