@@ -7,6 +7,7 @@ step: a fresh process begins with the newest snapshot of the name it saves.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from checkpoint.store import Store
 # A blob is reused only while this share of its pack is live in the new snapshot,
 # so that old packs die whole.
 LIVE_SHARE = 1 / 5
+_PACKS_A_FOLDER = 256
 INLINE = 4 << 10  # new blobs up to here go into the manifest: one file, one commit
 
 
@@ -32,8 +34,17 @@ class Known:
         self.blobs: dict[str, Blob] = {}
         self.damaged: set[str] = set()
         self._begun: set[str] = set()
+        self._folder = ""
+        self._made = 0
         self._packs: dict[tuple[str, int], frozenset[str]] = {}
         self._named: Counter[str] = Counter()
+
+    def new_pack(self) -> str:
+        """A random id for a pack.  A run of packs shares a folder: a new one costs a sync."""
+        if self._made % _PACKS_A_FOLDER == 0:
+            self._folder = secrets.token_hex(1)
+        self._made += 1
+        return self._folder + secrets.token_hex(15)
 
     def has_parent(self, name: str) -> bool:
         """Whether a snapshot of *name* was seen."""
@@ -106,6 +117,10 @@ class Plan:
                 lease.enter_context(_lease.writing(self._store))
                 self._marked = frozenset(self._store.keys("trash/"))
                 self._lease = lease.pop_all()
+
+    def new_pack(self) -> str:
+        """The id of the pack that this save may write."""
+        return self._known.new_pack()
 
     def reuse(self, digest: str) -> Blob | None:
         """The stored blob with these plain bytes, if it may be relied on."""

@@ -7,7 +7,6 @@ of that chunk, but never make a snapshot that fails its own digest.
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -234,7 +233,7 @@ def write_pack(
     changes, and what follows it would move.  IntegrityError if a pack that was
     to be left behind is damaged.
     """
-    pack = secrets.token_hex(16)
+    pack = plan.new_pack()
     placer = Placer(pack, len(PACK_MAGIC), encoder.used_up)
     rows: list[Blob] = []
     table: list[Blob] = []

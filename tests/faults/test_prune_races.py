@@ -6,6 +6,7 @@ no memory with the first; a hook of the store says when it acts.
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from checkpoint import (
     StoreError,
     _format,
     _lease,
+    _pruning,
+    _reuse,
     keep_last,
 )
 from checkpoint.store import _local
@@ -555,3 +558,65 @@ def test_loads_and_saves_in_threads_beside_prunes_are_whole(tmp_path: Path) -> N
         thread.join()
     assert failures == []
     assert saves.verify() == []
+
+
+# Mutants: a prune with one step left out, which the tests above must catch.
+
+
+def without_leases(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_lease, "writers_ended", lambda store: True)
+
+
+def without_a_second_listing(patch: pytest.MonkeyPatch) -> None:
+    real = _pruning._named_packs
+    listed: dict[int, set[str]] = {}
+
+    def named(repository: Any) -> set[str]:
+        frame = sys._getframe(1)
+        if frame.f_code.co_name == "_sweep":
+            return listed[id(repository)]
+        listed[id(repository)] = real(repository)
+        return listed[id(repository)]
+
+    patch.setattr(_pruning, "_named_packs", named)
+
+
+def without_marks_that_writers_heed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_reuse, "mark_key", lambda pack: "never/marked")
+
+
+def without_a_look_at_the_pack(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        _reuse.Plan, "_is_usable", lambda plan, pack: bool(plan.sizes.setdefault(pack, 10**6))
+    )
+
+
+def _writer_between_its_puts(store: HookedStore) -> None:
+    test_a_prune_at_any_moment_of_a_save_takes_nothing_from_it(
+        store, ("put", "snapshots/"), "before", 1
+    )
+
+
+def _writer_in_a_prune(store: HookedStore) -> None:
+    test_a_writer_at_any_moment_of_a_prune_loses_nothing(store)
+
+
+def _missing_pack(store: HookedStore) -> None:
+    test_a_pack_that_is_not_of_its_size_is_not_reused(store, "missing")
+
+
+MUTANTS: list[Any] = [
+    (without_leases, _writer_between_its_puts),
+    (without_a_second_listing, _writer_in_a_prune),
+    (without_marks_that_writers_heed, _writer_in_a_prune),
+    (without_a_look_at_the_pack, _missing_pack),
+]
+
+
+@pytest.mark.parametrize(("mutant", "test"), MUTANTS)
+def test_the_tests_catch(
+    store: HookedStore, monkeypatch: pytest.MonkeyPatch, mutant: Any, test: Any
+) -> None:
+    mutant(monkeypatch)
+    with pytest.raises((AssertionError, IntegrityError, NotFoundError)):
+        test(store)

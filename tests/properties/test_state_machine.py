@@ -1,0 +1,328 @@
+"""Everything a program can do to a repository, in any order, against a plain model.
+
+Programs come and go, crash at any write and are followed by others; two names
+share one store.  The model is a dict of what was acknowledged.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import pytest
+from attrs import Factory, define
+from faults.hooked import same, state
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from checkpoint import (
+    Checkpointer,
+    MemoryStore,
+    NotFoundError,
+    Retention,
+    _format,
+    _lines,
+    either,
+    keep_best,
+    keep_every,
+    keep_last,
+    keep_tagged,
+)
+from checkpoint.testing import CrashingStore, SimulatedCrash
+
+NAMES = ["a", "b/c"]
+TAGS = ["x", "y"]
+NEVER = 10**9
+POLICIES: dict[str, Retention | None] = {
+    "none": None,
+    "last": keep_last(2),
+    "tagged": keep_tagged(),
+    "either": either(keep_best("loss"), keep_every(3), keep_last(2)),
+    "nothing": lambda snapshots: set(),
+}
+
+states = st.builds(state, st.integers(0, 99), st.integers(0, 3)) | st.builds(
+    state, st.integers(0, 99), st.integers(0, 3), st.integers(0, 3)
+) | st.builds(state, st.integers(0, 99))  # fmt: skip
+names = st.sampled_from(NAMES)
+tags = st.sampled_from(TAGS)
+
+
+@define
+class Line:
+    """What was acknowledged under one name."""
+
+    states: dict[int, Any] = Factory(dict)
+    losses: dict[int, float] = Factory(dict)
+    tags: dict[str, int] = Factory(dict)
+    highest: int = 0
+
+
+class Repository(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = MemoryStore()
+        self.lines = {name: Line() for name in NAMES}
+        self.store: Any = None
+        self.programs: dict[str, Checkpointer] = {}
+
+    @initialize(policy=st.sampled_from(sorted(POLICIES)))
+    def begin(self, policy: str) -> None:
+        self.policy = POLICIES[policy]
+        self.reopen(shared=False)
+
+    # Programs
+
+    @rule(shared=st.booleans())
+    def reopen(self, shared: bool) -> None:
+        """A new program; its names share what they have seen, or not."""
+        self.store = CrashingStore(self.inner, NEVER)
+        first = Checkpointer(self.store, NAMES[0], keep=self.policy)
+        second = (
+            first.named(NAMES[1])
+            if shared
+            else Checkpointer(self.store, NAMES[1], keep=self.policy)
+        )
+        self.programs = dict(zip(NAMES, (first, second), strict=True))
+
+    def crash_soon(self, writes: int, after: bool) -> None:
+        self.store.crash_at = self.store.writes + writes
+        self.store.when = "after" if after else "before"
+
+    def spare(self) -> None:
+        self.store.crash_at = NEVER
+
+    # What they do
+
+    @rule(name=names, value=states, loss=st.sampled_from([0.5, 1.0, float("nan")]),
+          tags=st.sets(tags, max_size=1))  # fmt: skip
+    def save(self, name: str, value: Any, loss: float, tags: set[str]) -> None:
+        line = self.lines[name]
+        saved = self.programs[name].save(value, metrics={"loss": loss}, tags=tags)
+        assert saved.version == line.highest + 1
+        self.commit(name, saved.version, value, loss, tags)
+        self.evict(name, saved.version)
+
+    def commit(self, name: str, version: int, value: Any, loss: float, tags: set[str]) -> None:
+        line = self.lines[name]
+        line.highest = version
+        line.states[version] = value
+        line.losses[version] = loss
+        for tag in tags:
+            line.tags[tag] = version
+
+    def evict(self, name: str, newest: int) -> None:
+        """The real policy on the real listing; what it must keep is tested elsewhere."""
+        if self.policy is None:
+            return
+        line = self.lines[name]
+        there = {s.version for s in Checkpointer(self.inner, name).snapshots()}
+        assert newest in there
+        for version in line.states.keys() - there:
+            self.forget(name, version)
+
+    def forget(self, name: str, version: int) -> None:
+        line = self.lines[name]
+        del line.states[version], line.losses[version]
+        line.tags = {tag: at for tag, at in line.tags.items() if at != version}
+
+    @rule(name=names, data=st.data())
+    def load(self, name: str, data: st.DataObject) -> None:
+        line, saves = self.lines[name], self.programs[name]
+        if not line.states:
+            with pytest.raises(NotFoundError):
+                saves.load()
+            return
+        assert same(saves.load(), line.states[max(line.states)])
+        version = data.draw(st.sampled_from(sorted(line.states)))
+        assert same(saves.load(version=version), line.states[version])
+
+    @rule(name=names, tag=tags, data=st.data())
+    def tag(self, name: str, tag: str, data: st.DataObject) -> None:
+        line = self.lines[name]
+        if line.states:
+            version = data.draw(st.sampled_from(sorted(line.states)))
+            self.programs[name].tag(version, tag)
+            line.tags[tag] = version
+
+    @rule(name=names, tag=tags)
+    def untag(self, name: str, tag: str) -> None:
+        line = self.lines[name]
+        if tag in line.tags:
+            self.programs[name].untag(tag)
+            del line.tags[tag]
+
+    @rule(name=names, data=st.data())
+    def delete(self, name: str, data: st.DataObject) -> None:
+        line = self.lines[name]
+        if line.states:
+            doomed = data.draw(st.sets(st.sampled_from(sorted(line.states)), min_size=1, max_size=3))
+            self.programs[name].delete(*doomed)
+            for version in doomed:
+                self.forget(name, version)
+
+    @rule(name=names)
+    def prune(self, name: str) -> None:
+        self.programs[name].prune()
+        named: set[str] = set()
+        for key in self.inner.keys("snapshots/"):
+            named |= set(_format.decode_manifest(self.inner.get(key), key).packs)
+        assert set(self.inner.keys("packs/")) == {_format.pack_key(pack) for pack in named}
+        assert self.inner.keys("trash/") == []
+        assert self.inner.keys("leases/") == []
+
+    @rule(source=names, goal=names, data=st.data())
+    def copy(self, source: str, goal: str, data: st.DataObject) -> None:
+        line = self.lines[source]
+        if not line.states:
+            return
+        version = data.draw(st.sampled_from(sorted(line.states)))
+        file = io.BytesIO()
+        self.programs[source].export(version, file)
+        file.seek(0)
+        value, loss = line.states[version], line.losses[version]
+        saved = self.programs[goal].import_(file)
+        assert saved.version == self.lines[goal].highest + 1
+        self.commit(goal, saved.version, value, loss, set())
+        self.evict(goal, saved.version)
+
+    # Crashes
+
+    @rule(name=names, value=states, writes=st.integers(1, 9), after=st.booleans(),
+          tags=st.sets(tags, max_size=1))  # fmt: skip
+    def save_and_crash(
+        self, name: str, value: Any, writes: int, after: bool, tags: set[str]
+    ) -> None:
+        self.crash_soon(writes, after)
+        line = self.lines[name]
+        try:
+            saved = self.programs[name].save(value, metrics={"loss": 0.25}, tags=tags).version
+        except SimulatedCrash:
+            fresh = {s.version: s for s in Checkpointer(self.inner, name).snapshots()}
+            saved = max([0, *fresh])
+            if saved <= line.highest:
+                saved = 0
+        else:
+            self.spare()
+        if saved:
+            assert saved == line.highest + 1
+            self.commit(name, saved, value, 0.25, tags)
+            self.evict(name, saved)
+        if self.store.crashed:
+            self.reopen(shared=False)
+
+    @rule(name=names, writes=st.integers(1, 5), after=st.booleans(), data=st.data())
+    def delete_and_crash(
+        self, name: str, writes: int, after: bool, data: st.DataObject
+    ) -> None:
+        line = self.lines[name]
+        if not line.states:
+            return
+        doomed = data.draw(st.sets(st.sampled_from(sorted(line.states)), min_size=1, max_size=2))
+        self.crash_soon(writes, after)
+        try:
+            self.programs[name].delete(*doomed)
+        except SimulatedCrash:
+            there = {s.version for s in Checkpointer(self.inner, name).snapshots()}
+            assert line.states.keys() - doomed <= there
+            doomed -= there
+        else:
+            self.spare()
+        for version in doomed:
+            self.forget(name, version)
+        if self.store.crashed:
+            self.reopen(shared=False)
+
+    @rule(name=names, writes=st.integers(1, 6), after=st.booleans())
+    def prune_and_crash(self, name: str, writes: int, after: bool) -> None:
+        self.crash_soon(writes, after)
+        try:
+            self.programs[name].prune()
+            self.spare()
+        except SimulatedCrash:
+            self.reopen(shared=False)
+
+    @precondition(lambda self: self.lines["a"].states)
+    @rule(tag=tags, writes=st.integers(1, 2), after=st.booleans(), data=st.data())
+    def tag_and_crash(self, tag: str, writes: int, after: bool, data: st.DataObject) -> None:
+        line = self.lines["a"]
+        version = data.draw(st.sampled_from(sorted(line.states)))
+        self.crash_soon(writes, after)
+        try:
+            self.programs["a"].tag(version, tag)
+            self.spare()
+            line.tags[tag] = version
+        except SimulatedCrash:
+            holder = [s.version for s in Checkpointer(self.inner, "a") if tag in s.tags]
+            assert holder in ([version], [line.tags[tag]] if tag in line.tags else [])
+            if holder:
+                line.tags[tag] = holder[0]
+            self.reopen(shared=False)
+
+    # What always holds
+
+    @invariant()
+    def everything_is_as_acknowledged(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for name, line in self.lines.items():
+                fresh = Checkpointer(self.inner, name)
+                listed = {s.version: s for s in fresh.snapshots()}
+                assert set(listed) == set(line.states)
+                for version, snapshot in listed.items():
+                    assert repr(snapshot.metrics["loss"]) == repr(line.losses[version])
+                    assert set(snapshot.tags) == self.tags_of(line, version)
+                if line.states:
+                    assert same(fresh.load(), line.states[max(line.states)])
+            assert Checkpointer(self.inner).verify() == []
+
+    def tags_of(self, line: Line, version: int) -> set[str]:
+        return {tag for tag, at in line.tags.items() if at == version}
+
+
+TestRepository = Repository.TestCase
+TestRepository.settings = settings(
+    max_examples=40,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+def test_for_longer() -> None:
+    run_state_machine_as_test(
+        Repository,
+        settings=settings(
+            max_examples=2000,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_the_machine_catches_a_line_without_gone_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lines.Line, "_gone_marks", lambda line: [])
+    with pytest.raises(Exception):  # noqa: B017  (hypothesis raises a group, or what it found)
+        run_state_machine_as_test(
+            Repository,
+            settings=settings(
+                max_examples=200,
+                stateful_step_count=25,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
