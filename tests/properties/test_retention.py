@@ -41,9 +41,19 @@ def histories(draw: st.DrawFn) -> list[Snapshot]:
         created = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=version)
         found.append(
             Snapshot(
-                name="main", version=version, created=created, parent=None, metrics=metrics,
-                tags=tags, meta=None, own=True, size=1, stored=1, libraries={}, types=(),
-            )  # fmt: skip
+                name="main",
+                version=version,
+                created=created,
+                parent=None,
+                metrics=metrics,
+                tags=tags,
+                meta=None,
+                own=True,
+                size=1,
+                stored=1,
+                libraries={},
+                types=(),
+            )
         )
     return found
 
