@@ -145,7 +145,7 @@ class Checkpointer:
             pass  # Another process prunes; what we dropped is dropped for it too.
         except CheckpointError as error:
             warn(
-                f"version {snapshot.version} is saved, but old ones were not cleaned up: {error}",
+                f"the save is made, but old versions were not cleaned up: {error}",
                 RetentionWarning,
             )
 

@@ -92,13 +92,16 @@ class Line:
             with suppress(ConflictError):
                 self._store.put(self._gone_key(max(doomed[-1], used)), [])
         self._store.delete(snapshot_key(self._name, version) for version in doomed)
+
+    def settle(self) -> None:
+        """Make every deletion in this line durable, whoever began it.
+
+        Only then is a mark dropped that a higher one has replaced.
+        """
+        self._store.delete([snapshot_key(self._name, 0)])
         old = sorted(self._gone_marks())[:-1]
         if old:
             self._store.delete(self._gone_key(number) for number in old)
-
-    def settle(self) -> None:
-        """Make every deletion in this line durable, whoever began it."""
-        self._store.delete([snapshot_key(self._name, 0)])
 
     def _is_there(self, version: int) -> bool:
         return exists(self._store, snapshot_key(self._name, version))

@@ -111,21 +111,24 @@ class Repository:
 
     def snapshots(self, name: str) -> list[Snapshot]:
         """The readable snapshots of *name*, oldest first; warns of each that is damaged."""
-        return self._listing(name)[0]
+        found, damaged = self._listing(name)
+        for error in damaged:
+            self._warn_of(error, "left it out")
+        return found
 
-    def _listing(self, name: str) -> tuple[list[Snapshot], int]:
-        """The snapshots, and the highest version that is damaged; 0 if none is."""
+    def _listing(self, name: str) -> tuple[list[Snapshot], list[IntegrityError]]:
+        """The readable snapshots, oldest first, and what is wrong with the others."""
         found = []
-        damaged = 0
+        damaged: list[IntegrityError] = []
         for version in self.line(name).versions():
             try:
                 found.append(self._head(name, version))
             except NotFoundError:
                 continue  # Deleted meanwhile.
             except IntegrityError as error:
-                damaged = version
-                self._warn_of(error, "left it out")
-        holders = self.tags(name).holders(((s.version, s.tags) for s in found), damaged)
+                damaged.append(error)
+        unsure = (damaged[-1].version or 0) if damaged else 0
+        holders = self.tags(name).holders(((s.version, s.tags) for s in found), unsure)
         by_version: dict[int, list[str]] = {}
         for tag, version in sorted(holders.items()):
             by_version.setdefault(version, []).append(tag)
@@ -138,7 +141,7 @@ class Repository:
             if tag in snapshot.tags:
                 return snapshot.version
         if damaged:
-            self.manifest(name, damaged)
+            raise damaged[-1]
         raise NotFoundError(f"no version of {name!r} is tagged {tag!r}", name=name)
 
     def manifest(self, name: str, version: int) -> Manifest:
@@ -394,7 +397,15 @@ class Repository:
         with turn:
             found, damaged = self._listing(name)
             if damaged:
-                return []  # It may be the one that a policy would keep another for, or go by.
+                # It may be the one that a policy would keep another for, or go by.
+                worst = damaged[-1]
+                raise IntegrityError(
+                    f"nothing is deleted while version {worst.version} of {name!r} is damaged; "
+                    f"delete({worst.version}) removes it",
+                    name=name,
+                    version=worst.version,
+                    key=worst.key,
+                ) from worst
             there = [s for s in found if s.version <= newest]
             kept = policy(there) | {newest}
             doomed = [s for s in there if s.version not in kept]

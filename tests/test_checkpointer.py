@@ -409,8 +409,7 @@ def test_one_checkpointer_serves_many_threads(store: Store) -> None:
     told: list[int] = []
 
     def work() -> None:
-        for _ in range(10):
-            told.append(saves.save(noise(20_000)).version)
+        told.extend(saves.save(noise(20_000)).version for _ in range(10))
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:

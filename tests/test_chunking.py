@@ -22,7 +22,12 @@ def a_world(count: int = 60_000) -> list[dict[str, object]]:
     chance = random.Random(7)
     kinds = ["orc", "elf", "dwarf"]
     return [
-        {"name": f"unit {i}", "x": chance.random(), "hp": chance.randrange(999), "kind": kinds[i % 3]}
+        {
+            "name": f"unit {i}",
+            "x": chance.random(),
+            "hp": chance.randrange(999),
+            "kind": kinds[i % 3],
+        }
         for i in range(count)
     ]
 

@@ -112,7 +112,11 @@ def test_a_sealed_document_that_is_none_is_refused(body: bytes) -> None:
         {"blobs": 5},
         {"parts": [{"kind": "stream"}]},
         {"parts": [{"kind": "?", "length": 1, "blobs": 1, "transforms": [], "digest": None}]},
-        {"parts": [{"kind": "stream", "length": 1, "blobs": 1, "transforms": ["x"], "digest": None}]},
+        {
+            "parts": [
+                {"kind": "stream", "length": 1, "blobs": 1, "transforms": ["x"], "digest": None}
+            ]
+        },
         {"metrics": {"loss": "0.5"}},
         {"metrics": {"loss": [1]}},
         {"metrics": None},
