@@ -63,8 +63,28 @@ class Line:
 
     states: dict[int, Any] = Factory(dict)
     losses: dict[int, float] = Factory(dict)
-    tags: dict[str, int] = Factory(dict)
+    saved: dict[str, dict[int, int]] = Factory(dict)  # when which version was saved with a tag
+    moved: dict[str, tuple[int, int | None]] = Factory(dict)  # when a tag was moved last, and where
     highest: int = 0
+    clock: int = 0
+
+    def tick(self) -> int:
+        self.clock += 1
+        return self.clock
+
+    @property
+    def tags(self) -> dict[str, int]:
+        """Where each tag is: where it was moved, or on the newest version saved with it since."""
+        found = {}
+        for tag in {*self.saved, *self.moved}:
+            saved = {v: at for v, at in self.saved.get(tag, {}).items() if v in self.states}
+            newest = max(saved, default=None)
+            moved = self.moved.get(tag)
+            if moved is not None and (newest is None or saved[newest] < moved[0]):
+                newest = moved[1]
+            if newest in self.states:
+                found[tag] = newest
+        return found
 
 
 class Repository(RuleBasedStateMachine):
@@ -118,7 +138,7 @@ class Repository(RuleBasedStateMachine):
         line.states[version] = value
         line.losses[version] = loss
         for tag in tags:
-            line.tags[tag] = version
+            line.saved.setdefault(tag, {})[version] = line.tick()
 
     def evict(self, name: str, newest: int) -> None:
         """The real policy on the real listing; what it must keep is tested elsewhere."""
@@ -133,7 +153,6 @@ class Repository(RuleBasedStateMachine):
     def forget(self, name: str, version: int) -> None:
         line = self.lines[name]
         del line.states[version], line.losses[version]
-        line.tags = {tag: at for tag, at in line.tags.items() if at != version}
 
     @rule(name=names, data=st.data())
     def load(self, name: str, data: st.DataObject) -> None:
@@ -152,14 +171,14 @@ class Repository(RuleBasedStateMachine):
         if line.states:
             version = data.draw(st.sampled_from(sorted(line.states)))
             self.programs[name].tag(version, tag)
-            line.tags[tag] = version
+            line.moved[tag] = line.tick(), version
 
     @rule(name=names, tag=tags)
     def untag(self, name: str, tag: str) -> None:
         line = self.lines[name]
         if tag in line.tags:
             self.programs[name].untag(tag)
-            del line.tags[tag]
+            line.moved[tag] = line.tick(), None
 
     @rule(name=names, data=st.data())
     def delete(self, name: str, data: st.DataObject) -> None:
@@ -256,16 +275,17 @@ class Repository(RuleBasedStateMachine):
     def tag_and_crash(self, tag: str, writes: int, after: bool, data: st.DataObject) -> None:
         line = self.lines["a"]
         version = data.draw(st.sampled_from(sorted(line.states)))
+        records = max(self.inner.keys(_format.tag_folder("a", tag)), default="")
         self.crash_soon(writes, after)
         try:
             self.programs["a"].tag(version, tag)
             self.spare()
-            line.tags[tag] = version
+            line.moved[tag] = line.tick(), version
         except SimulatedCrash:
             holder = [s.version for s in Checkpointer(self.inner, "a") if tag in s.tags]
             assert holder in ([version], [line.tags[tag]] if tag in line.tags else [])
-            if holder:
-                line.tags[tag] = holder[0]
+            if max(self.inner.keys(_format.tag_folder("a", tag)), default="") > records:
+                line.moved[tag] = line.tick(), version
             self.reopen(shared=False)
 
     # What always holds
