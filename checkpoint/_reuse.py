@@ -33,6 +33,7 @@ class Known:
         self.sizes: dict[str, int] = {}
         self.blobs: dict[str, Blob] = {}
         self.damaged: set[str] = set()
+        self._digests: dict[str, set[str]] = {}
         self._begun: set[str] = set()
         self._folder = ""
         self._made = 0
@@ -60,6 +61,7 @@ class Known:
         for blob in (*rows, *manifest.table):
             if blob.pack is not None:
                 self.blobs[blob.digest] = blob
+                self._digests.setdefault(blob.pack, set()).add(blob.digest)
         self._begun.add(manifest.name)
         self.sizes.update(manifest.packs)
         if (manifest.name, manifest.version) not in self._packs:
@@ -72,6 +74,9 @@ class Known:
             self._named[pack] -= 1
             if not self._named[pack]:
                 del self._named[pack], self.sizes[pack]
+                for digest in self._digests.pop(pack, ()):
+                    if digest in self.blobs and self.blobs[digest].pack == pack:
+                        del self.blobs[digest]
 
     def distrust(self, key: str | None) -> None:
         """Damage was seen in the pack at *key*: nothing in it is reused from now on.
@@ -80,6 +85,7 @@ class Known:
         has not looked at those behind it.
         """
         self.blobs.clear()
+        self._digests.clear()
         if key is not None:
             self.damaged.add(key)
 

@@ -432,3 +432,10 @@ def test_a_forked_child_does_not_write_into_its_parents_arrays(saves: Checkpoint
         os._exit(0)
     os.waitpid(child, 0)
     assert loaded[0] == 0
+
+
+def test_what_is_remembered_does_not_grow_with_the_versions_that_are_gone(store: Store) -> None:
+    saves = Checkpointer(store, keep=keep_last(2))
+    for turn in range(30):
+        saves.save(noise(30_000, turn))
+    assert len(saves._repository.known.blobs) <= 4
