@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from checkpoint._format import gone_folder, parse_snapshot_key, snapshot_folder, snapshot_key
+from checkpoint._format import gone_folder, snapshot_folder, snapshot_key
 from checkpoint.errors import CheckpointError, ConflictError, NotFoundError
 from checkpoint.store import Store
 
@@ -35,8 +35,11 @@ class Line:
 
     def versions(self) -> list[int]:
         """The numbers that are there, ascending; damaged ones too."""
-        keys = self._store.keys(snapshot_folder(self._name))
-        return sorted(found[1] for key in keys if (found := parse_snapshot_key(key)))
+        folder = snapshot_folder(self._name)
+        # Ten digits each: the order of the keys is that of the numbers.
+        names = (key.removeprefix(folder) for key in self._store.keys(folder))
+        digits = (name[:10] for name in names if len(name) == 15 and name.endswith(".json"))
+        return [int(number) for number in digits if number.isdecimal() and int(number)]
 
     def highest(self) -> int:
         """The highest number that was ever used; 0 if none was."""

@@ -36,6 +36,7 @@ def main() -> None:
     options = _options()
     # A benchmark that is stopped leaves no gigabytes behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
         bench = Bench(Path(folder), options.pairs or (3 if options.quick else 15), options.quick)
         about = machine(bench)
