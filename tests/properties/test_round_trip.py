@@ -1,14 +1,16 @@
-"""Any graph comes back as it was, by either pickler."""
+"""Any graph comes back as it was, by either pickler and under each codec."""
 
 from __future__ import annotations
 
 import pickle
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties.graphs import graphs, same_graph
 
+from checkpoint import Checkpointer, MemoryStore, dumps, loads
 from checkpoint._deep_pickling import DeepPickler
 from checkpoint._pickling import OUT_OF_BAND, pickle_into
 from checkpoint._unpickling import find_global, unpickle
@@ -59,6 +61,20 @@ def test_the_globals_are_those_that_loading_asks_for(graph: Any) -> None:
     found = pickle_into(graph, pieces.append).globals
     unpickle(b"".join(pieces), resolve=resolve)
     assert {(one.module, one.qualname) for one in found} == asked
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "lzma", "zstd"])
+@settings(max_examples=40)
+@given(graph=graphs(), more=graphs())
+def test_graphs_come_back_through_a_store_and_a_file_under_each_codec(
+    codec: str, graph: Any, more: Any
+) -> None:
+    saves = Checkpointer(MemoryStore(), codec=codec)
+    saves.save(graph)
+    saves.save([graph, more, bytes(100_000)])
+    assert same_graph(graph, saves.load(version=1))
+    assert same_graph([graph, more, bytes(100_000)], saves.load())
+    assert same_graph(graph, loads(dumps(graph, codec=codec)))
 
 
 sizes = st.sampled_from([0, 1, 255, 256, OUT_OF_BAND - 1, OUT_OF_BAND, OUT_OF_BAND + 1])
