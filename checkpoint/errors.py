@@ -123,7 +123,7 @@ class StoreError(CheckpointError):
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of the program that called into this package."""
     package = os.path.dirname(__file__)
-    level, frame = 1, sys._getframe(1)
+    level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)

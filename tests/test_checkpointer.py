@@ -439,3 +439,14 @@ def test_what_is_remembered_does_not_grow_with_the_versions_that_are_gone(store:
     for turn in range(30):
         saves.save(noise(30_000, turn))
     assert len(saves._repository.known.blobs) <= 4
+
+
+def test_a_warning_points_at_the_line_of_the_program(tmp_path: Path) -> None:
+    saves = Checkpointer(tmp_path)
+    saves.save(1)
+    saves.save(2)
+    (tmp_path / "snapshots/main/@/0000000002.json").write_bytes(b"")
+    for look in (Checkpointer(tmp_path).load, Checkpointer(tmp_path).snapshots):
+        with pytest.warns(checkpoint.DamagedSnapshotWarning, match=r"delete\(2\)") as told:
+            look()
+        assert {warning.filename for warning in told} == {__file__}
