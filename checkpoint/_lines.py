@@ -12,16 +12,20 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from checkpoint._format import gone_folder, snapshot_folder, snapshot_key
-from checkpoint.errors import CheckpointError, ConflictError, NotFoundError
+from checkpoint.errors import CheckpointError, ConflictError, IntegrityError, NotFoundError
 from checkpoint.store import Store
+
+_TRIES = 1000  # numbers that a writer loses to others before it looks for another reason
 
 
 def exists(store: Store, key: str) -> bool:
-    """Whether *key* is there."""
+    """Whether *key* is there, readable or not."""
     try:
         store.get(key, 0, 0)
     except NotFoundError:
         return False
+    except IntegrityError:
+        return True
     return True
 
 
@@ -56,7 +60,7 @@ class Line:
         was ever used.  A number that was used and deleted since we looked is
         given back, and another is taken.
         """
-        while True:
+        for _ in range(_TRIES):
             version = self.highest() + 1
             key = snapshot_key(self._name, version)
             try:
@@ -72,6 +76,10 @@ class Line:
                 return version
             self._highest = None
             self._store.delete([key])
+        message = (
+            f"no number of {self._name!r} could be taken; something that is no manifest is at {key}"
+        )
+        raise ConflictError(message, name=self._name, version=version, key=key)
 
     def _give_up(self, version: int) -> None:
         """The put of *version* failed; mark it, since another writer may have seen it.

@@ -6,6 +6,7 @@ Whatever is wrong with one file, the older versions still load.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -25,6 +26,7 @@ import checkpoint
 from checkpoint import (
     Checkpointer,
     CheckpointError,
+    ConflictError,
     DamagedSnapshotWarning,
     FormatError,
     IntegrityError,
@@ -767,3 +769,31 @@ def test_a_local_store_survives_pickling(tmp_path: Path) -> None:
 
     copy = pickle.loads(pickle.dumps(LocalStore(tmp_path)))
     assert copy.root == str(tmp_path)
+
+
+def test_a_folder_in_the_place_of_a_manifest_ends_a_save_with_its_name(tmp_path: Path) -> None:
+    saves = Checkpointer(tmp_path)
+    saves.save(1)
+    (tmp_path / "snapshots/main/@/0000000002.json").mkdir()
+    for program in (saves, Checkpointer(tmp_path)):
+        with pytest.raises(ConflictError, match=r"no manifest is at .*0000000002\.json"):
+            program.save(2)
+        assert program.load() == 1
+
+
+def test_a_manifest_on_a_bad_sector_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = Checkpointer(tmp_path)
+    for turn in range(3):
+        saves.save(turn)
+
+    def unreadable(path: Any, *more: Any, **options: Any) -> Any:
+        if str(path).endswith("0000000003.json"):
+            raise OSError(errno.EIO, "Input/output error", path)
+        return open(path, *more, **options)
+
+    monkeypatch.setattr("checkpoint.store._local.open", unreadable, raising=False)
+    with pytest.warns(DamagedSnapshotWarning, match=r"0000000003\.json cannot be read"):
+        assert Checkpointer(tmp_path).load() == 1
+    assert Checkpointer(tmp_path).save("next").version == 4
