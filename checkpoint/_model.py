@@ -19,7 +19,7 @@ MAPPED = 1 << 20
 
 
 # Python maps anonymous memory shared: a forked child would write into its parent's arrays.
-_PRIVATE: dict[str, int] = (
+_PRIVATE: dict[str, Any] = (
     {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 from checkpoint._model import Buffer
@@ -62,12 +61,7 @@ class Lock(Protocol):
 
     def __enter__(self) -> Lock: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 @runtime_checkable

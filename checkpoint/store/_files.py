@@ -12,7 +12,6 @@ import os
 import sys
 import weakref
 from contextlib import suppress
-from types import TracebackType
 
 if sys.platform == "win32":
     import msvcrt
@@ -128,12 +127,7 @@ class FileLock:
     def __enter__(self) -> FileLock:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self not in _held:
             return  # A child of fork: the lock is the parent's.
         _held.discard(self)

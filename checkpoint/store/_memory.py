@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from types import TracebackType
 
 from checkpoint._model import Buffer, memory
 from checkpoint.errors import ConflictError, NotFoundError
@@ -84,10 +83,5 @@ class _MemoryLock:
     def __enter__(self) -> _MemoryLock:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._store._release(self._key)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from checkpoint._model import Buffer
@@ -152,15 +151,10 @@ class _Held:
             self._lock.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         lock = self._take()
         if lock is not None:
-            lock.__exit__(kind, error, trace)
+            lock.__exit__(*error)
 
     def abandon(self) -> None:
         """Let go as a death does, without the good manners of `__exit__`."""
