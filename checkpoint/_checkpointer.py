@@ -189,15 +189,12 @@ class Checkpointer:
     ) -> Any:
         repository = self._open
         if tag is not None:
-            version = self._tagged(tag)
+            version = repository.tagged(self.name, tag)
         elif best is not None:
             version = self._best(best)
         if version is not None:
             return repository.read(self.name, version, progress)
         return repository.read_newest(self.name, progress)
-
-    def _tagged(self, tag: str) -> int:
-        return self._open.tagged(self.name, tag)
 
     def _best(self, best: str | Best) -> int:
         found = ranked(self.snapshots(), best)
@@ -244,14 +241,13 @@ class Checkpointer:
 
     def untag(self, tag: str) -> None:
         """Take *tag* away from the version that has it; NotFoundError if none has."""
-        self._tagged(tag)
+        self._open.tagged(self.name, tag)
         self._move(tag, None)
 
     def _move(self, tag: str, version: int | None) -> None:
         repository = self._open
-        identity = repository.identity() or ""
         highest = repository.line(self.name).highest()
-        repository.tags(self.name).move(identity, tag, version, highest)
+        repository.tags(self.name).move(tag, version, highest)
 
     def delete(self, *versions: int) -> None:
         """Delete versions, the newest too if it is named; their numbers are never used again.

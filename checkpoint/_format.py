@@ -19,7 +19,7 @@ from typing import Any
 from attrs import asdict, fields
 
 from checkpoint._chunking import CHUNK
-from checkpoint._model import Blob, Buffer, Global, Manifest, Part, digest
+from checkpoint._model import Blob, Buffer, Global, Manifest, Part, Snapshot, digest
 from checkpoint.errors import FormatError, IntegrityError, InvalidNameError
 
 FORMAT = 1
@@ -28,7 +28,6 @@ MAX_BLOB = 16 << 20
 MAX_ROWS = 1000  # rows that a manifest holds itself; more are stored as lists in packs
 ALIGNMENT = 64
 PACK_MAGIC = b"\xcbckpack\n"
-FILE_MAGIC = b"\xcbckpt\r\n\x1a"
 
 _TRAILER = re.compile(rb"\nblake3:([0-9a-f]{64})\nmac:(none|[0-9a-f]{16}:[0-9a-f]{64})\n\Z")
 _TRAILER_LIMIT = 256
@@ -65,6 +64,14 @@ def check_name(name: str, noun: str = "name") -> str:
         if _DEVICE.match(part):
             raise InvalidNameError(f"{name!r} is no {noun}: Windows keeps {part!r} for a device")
     return name
+
+
+def differ_only_by_case(name: str, other: str) -> bool:
+    """Whether their folders, or two on the way to them, would be one where case does not count."""
+    for ours, theirs in zip(name.split("/"), other.split("/"), strict=False):
+        if ours != theirs:
+            return ours.casefold() == theirs.casefold()
+    return False
 
 
 def check_tag(tag: str) -> str:
@@ -240,6 +247,25 @@ def _check_members(manifest: Manifest) -> None:
     order = [part.kind for part in manifest.parts]
     if order != ["buffer"] * (len(order) - 1) + ["stream"]:
         raise ValueError("its parts are not buffers and then one stream")
+
+
+def snapshot_of(manifest: Manifest) -> Snapshot:
+    """What a manifest tells its users."""
+    assert manifest.name is not None and manifest.version is not None
+    return Snapshot(
+        name=manifest.name,
+        version=manifest.version,
+        created=datetime.fromisoformat(manifest.created),
+        parent=manifest.parent,
+        metrics=manifest.metrics,
+        tags=manifest.tags,
+        meta=manifest.meta,
+        own=manifest.provenance == "own",
+        size=manifest.size,
+        stored=manifest.stored,
+        libraries=manifest.libraries,
+        types=manifest.types,
+    )
 
 
 def check_places(manifest: Manifest, rows: Iterable[Blob]) -> None:

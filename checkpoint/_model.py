@@ -70,15 +70,6 @@ class Pickled:
 
 
 @frozen
-class Parts:
-    """All that pickling yields, as it is read back: stream, out-of-band buffers, globals."""
-
-    stream: Buffer
-    buffers: tuple[Buffer, ...] = ()
-    globals: tuple[Global, ...] = ()
-
-
-@frozen
 class Blob:
     """A chunk as stored: its digest, its place, its codec.
 
@@ -164,3 +155,16 @@ class Snapshot:
 
 
 Progress = Callable[[int, int], object]
+
+
+def counted(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """Turns counts of bytes into calls of *progress* with their sum and *total*."""
+    done = 0
+
+    def count(length: int) -> None:
+        nonlocal done
+        done += length
+        if progress is not None:
+            progress(done, total)
+
+    return count

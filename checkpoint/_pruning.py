@@ -15,9 +15,9 @@ from functools import partial
 
 from checkpoint import _format, _lease
 from checkpoint._lines import exists
-from checkpoint._model import Manifest, Progress
+from checkpoint._model import Manifest, Progress, counted
 from checkpoint._reading import read_blob
-from checkpoint._repository import FORMAT_KEY, Repository, about, counted
+from checkpoint._repository import FORMAT_KEY, Repository, about
 from checkpoint.errors import CheckpointError, IntegrityError, NotFoundError
 from checkpoint.store import Locking
 

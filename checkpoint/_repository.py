@@ -13,7 +13,6 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from attrs import evolve, frozen
@@ -21,7 +20,7 @@ from attrs import evolve, frozen
 from checkpoint import _format, _lease
 from checkpoint._codec import Codec
 from checkpoint._lines import Line, exists
-from checkpoint._model import Blob, Buffer, Manifest, Progress, Snapshot
+from checkpoint._model import Blob, Buffer, Manifest, Progress, Snapshot, counted
 from checkpoint._reading import Fetch, read_blob, read_parts
 from checkpoint._reuse import Known, Plan
 from checkpoint._tags import Tags
@@ -157,8 +156,7 @@ class Repository:
         try:
             raw = self.store.get(key, 0, _format.MAX_DOCUMENT + 1)
         except NotFoundError as error:
-            message = f"{self.store} has no version {version} of {name!r}"
-            raise NotFoundError(message, name=name, version=version, key=key) from error
+            raise self._absent(name, version) from error
         with about(name, version, key):
             manifest = _format.decode_manifest(raw, key)
             if (manifest.name, manifest.version) != (name, version):
@@ -352,7 +350,7 @@ class Repository:
         if name in self._admitted:
             return
         for other in self.names() if not self.line(name).highest() else ():
-            if _differ_only_by_case(name, other):
+            if _format.differ_only_by_case(name, other):
                 raise InvalidNameError(f"{name!r} differs from {other!r} only by case; use one")
         self._admitted.add(name)
 
@@ -379,8 +377,7 @@ class Repository:
             there = set(self.line(name).versions())
             for version in versions:
                 if version not in there:
-                    message = f"{self.store} has no version {version} of {name!r}"
-                    raise NotFoundError(message, name=name, version=version)
+                    raise self._absent(name, version)
             self._delete(name, versions)
 
     def retain(
@@ -437,8 +434,13 @@ class Repository:
             DamagedSnapshotWarning,
         )
 
+    def _absent(self, name: str, version: int) -> NotFoundError:
+        message = f"{self.store} has no version {version} of {name!r}"
+        key = _format.snapshot_key(name, version)
+        return NotFoundError(message, name=name, version=version, key=key)
+
     def _remember(self, manifest: Manifest) -> Snapshot:
-        snapshot = snapshot_of(manifest)
+        snapshot = _format.snapshot_of(manifest)
         self._heads[_format.snapshot_key(snapshot.name, snapshot.version)] = snapshot
         return snapshot
 
@@ -464,33 +466,6 @@ class Repository:
         return None
 
 
-def _differ_only_by_case(name: str, other: str) -> bool:
-    """Whether their folders, or two on the way to them, would be one where case does not count."""
-    for ours, theirs in zip(name.split("/"), other.split("/"), strict=False):
-        if ours != theirs:
-            return ours.casefold() == theirs.casefold()
-    return False
-
-
-def snapshot_of(manifest: Manifest) -> Snapshot:
-    """What a manifest tells its users."""
-    assert manifest.name is not None and manifest.version is not None
-    return Snapshot(
-        name=manifest.name,
-        version=manifest.version,
-        created=datetime.fromisoformat(manifest.created),
-        parent=manifest.parent,
-        metrics=manifest.metrics,
-        tags=manifest.tags,
-        meta=manifest.meta,
-        own=manifest.provenance == "own",
-        size=manifest.size,
-        stored=manifest.stored,
-        libraries=manifest.libraries,
-        types=manifest.types,
-    )
-
-
 @contextmanager
 def about(name: str, version: int, key: str) -> Iterator[None]:
     """Say in an error of ours which snapshot it is about."""
@@ -501,19 +476,6 @@ def about(name: str, version: int, key: str) -> Iterator[None]:
         error.version = error.version or version
         error.key = error.key or key
         raise
-
-
-def counted(progress: Progress | None, total: int) -> Callable[[int], None]:
-    """Turns counts of bytes into calls of *progress* with their sum and *total*."""
-    done = 0
-
-    def count(length: int) -> None:
-        nonlocal done
-        done += length
-        if progress is not None:
-            progress(done, total)
-
-    return count
 
 
 _opened: weakref.WeakSet[Repository] = weakref.WeakSet()

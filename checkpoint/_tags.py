@@ -54,14 +54,14 @@ class Tags:
                 found[record.tag] = record.version
         return found
 
-    def move(self, repository: str, tag: str, version: int | None, after: int) -> None:
+    def move(self, tag: str, version: int | None, after: int) -> None:
         """Point *tag* at *version*, durably; None takes it away."""
         folder = _format.tag_folder(self._name, _format.check_tag(tag))
         for other in self._tags():
-            if other != tag and other.casefold() == tag.casefold():
+            if _format.differ_only_by_case(tag, other):
                 raise InvalidNameError(f"{tag!r} differs from {other!r} only by case; use one")
         where = {"name": self._name, "tag": tag, "version": version, "after": after}
-        members = {"format": _format.FORMAT, "repository": repository} | where
+        members = {"format": _format.FORMAT, "repository": self._identity()} | where
         while True:
             old = [key for key in self._store.keys(folder) if _number(key)]
             number = _number(old[-1]) + 1 if old else 1
