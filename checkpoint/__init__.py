@@ -36,7 +36,7 @@ from checkpoint.errors import (
     StoreError,
     UnsafeError,
 )
-from checkpoint.store import LocalStore, Lock, Locking, MemoryStore, Store
+from checkpoint.store import LocalStore, Lock, Locking, Mappable, MemoryStore, Store
 
 __all__ = [
     "Best",
@@ -51,6 +51,7 @@ __all__ = [
     "LocalStore",
     "Lock",
     "Locking",
+    "Mappable",
     "MemoryStore",
     "MigrationError",
     "NotFoundError",

@@ -6,34 +6,29 @@ It is the only place that knows both objects and bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+import sys
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, Literal
 
 from checkpoint import _format, _pruning, _single_file
 from checkpoint._codec import parse_codec
-from checkpoint._members import libraries, stamp
-from checkpoint._model import Progress, Snapshot
+from checkpoint._draft import Draft
+from checkpoint._members import stamp
+from checkpoint._model import Buffer, Progress, Snapshot
 from checkpoint._pickle_interface import first_bytes, origin_of
-from checkpoint._pickling import pickle_into
-from checkpoint._repository import Draft, Repository, about
+from checkpoint._reading import Wish
+from checkpoint._repository import Repository, about
 from checkpoint._retention import Best, Retention, ranked
+from checkpoint._saving import Saving
+from checkpoint._selecting import Selection, select, walk
 from checkpoint._unpickling import unpickle
-from checkpoint.errors import (
-    CheckpointError,
-    ConflictError,
-    FormatError,
-    NotFoundError,
-    RetentionWarning,
-    warn,
-)
+from checkpoint.errors import CheckpointError, FormatError, NotFoundError, SerializationError
 from checkpoint.store import LocalStore, Store, replace_file
 
 _ABSENT: Final = object()
 # What an import keeps of the manifest it came with.
 _IMPORTED = ("writer", "created", "metrics", "meta", "libraries", "types", "migrations")
-# Packs that retention has emptied wait until they are worth a look at every manifest.
-_PRUNE_BYTES = 64 << 20
-_PRUNE_EVERY = 16
 
 
 class Checkpointer:
@@ -67,11 +62,8 @@ class Checkpointer:
         if keep is not None and not callable(keep):
             raise TypeError(f"keep is a retention policy such as keep_last(5), not {keep!r}")
         self.name: Final = _format.check_name(name)
-        self._codec = parse_codec(codec)
-        self._keep = keep
         self._repository = Repository(store)
-        self._parent: int | None = None
-        self._dropped = 0
+        self._saving = Saving(self._repository, name, parse_codec(codec), keep)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -79,9 +71,10 @@ class Checkpointer:
 
     def named(self, name: str) -> Checkpointer:
         """The same for another *name*; a chunk that either has seen is stored once."""
-        other = Checkpointer(self._open.store, name, keep=self._keep)
-        other._codec = self._codec
+        self._check_open()
+        other = Checkpointer(self._repository.store, name)
         other._repository = self._repository
+        other._saving = self._saving.named(name)
         return other
 
     # --- save ---------------------------------------------------------------
@@ -104,49 +97,62 @@ class Checkpointer:
         saved, StoreError if the disk fails; the older versions are untouched
         then.
         """
-        repository = self._open
-        given = {
-            "metrics": _metrics(metrics or {}),
-            "tags": _tags(tags),
-            "meta": _format.check_json(meta),
-        }
+        self._check_open()
+        self._saving.wait()
+        members = _members(metrics, tags, meta)
+        self._saving.raise_failed()
+        return self._saving.save(state, members, progress)
 
-        def fill(draft: Draft) -> Snapshot:
-            pickled = pickle_into(state, draft.stream.write, restart=draft.stream.restart)
-            return repository.commit(
-                draft,
-                pickled.buffers,
-                progress,
-                types=pickled.globals,
-                libraries=libraries(pickled.globals),
-                parent=self._parent or repository.line(self.name).highest() or None,
-                **given,
-                **stamp(),
-            )
+    def save_in_background(
+        self,
+        state: Any,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        tags: Iterable[str] = (),
+        meta: Any = None,
+        capture: Literal["copy", "fork"] = "copy",
+        timeout: float = 600.0,
+        despite_threads: bool = False,
+    ) -> Future[Snapshot]:
+        """Save *state*, as it is now, as the next version; the future tells when it is durable.
 
-        snapshot = repository.save(self.name, self._codec, fill, carry=self._keep is not None)
-        self._parent = snapshot.version
-        self._clean(snapshot)
-        return snapshot
+        What changes after the call returns is not in the snapshot.  The order
+        of versions is the order of calls, of `save` too, which waits for those
+        in flight; so does all else that looks at versions or changes them, and
+        so do `close` and the end of the program.  At most four are in flight,
+        with 64 MiB of captured memory, or one with more: then this call waits.
 
-    def _clean(self, snapshot: Snapshot) -> None:
-        """Apply the retention policy after a save, and prune now and then."""
-        if self._keep is None:
-            return
-        try:
-            doomed = self._repository.retain(self.name, snapshot.version, self._keep)
-            self._dropped += sum(old.stored for old in doomed)
-            enough = max(_PRUNE_BYTES, snapshot.size // 4)
-            if self._dropped >= enough or (doomed and snapshot.version % _PRUNE_EVERY == 0):
-                self._dropped = 0
-                _pruning.prune(self._repository)
-        except ConflictError:
-            pass  # Another process prunes; what we dropped is dropped for it too.
-        except CheckpointError as error:
-            warn(
-                f"the save is made, but old versions were not cleaned up: {error}",
-                RetentionWarning,
-            )
+        An error is raised by the future, and once more by the next save or
+        `close`, which then does nothing else.  What cannot be pickled a copy
+        refuses at once, with the error that `save` raises.  The future cannot
+        be cancelled; its callbacks may use this object.
+
+        `capture="copy"` pickles the graph and copies its buffers before it
+        returns: for arrays, models, anything on a GPU, and programs with
+        threads.
+
+        `capture="fork"` leaves all of it to a forked child, and stops the
+        program for the fork alone: for graphs of millions of small objects.
+        It needs a system that forks, a store that can be pickled, and no other
+        thread: what one of them holds locked stays locked in the child, unless
+        saving needs no such lock and *despite_threads* says so.  Memory shared
+        between processes is not captured by it (`numpy.memmap`,
+        `multiprocessing.shared_memory`), and a GPU is not usable in the child.
+        Only one child is at work: the call waits for all that is in flight.
+        After *timeout* seconds it is killed, the future raises StoreError, and
+        the next save that asks for a fork makes a copy instead.  A version
+        whose child died is not acknowledged; it may be there.
+        """
+        self._check_open()
+        if capture not in ("copy", "fork"):
+            raise ValueError(f"capture is 'copy' or 'fork', not {capture!r}")
+        if not timeout > 0:
+            raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
+        members = _members(metrics, tags, meta)
+        self._saving.raise_failed()
+        if capture == "copy":
+            return self._saving.copy(state, members)
+        return self._saving.fork(state, members, timeout, despite_threads=despite_threads)
 
     # --- load ---------------------------------------------------------------
 
@@ -156,6 +162,8 @@ class Checkpointer:
         version: int | None = None,
         tag: str | None = None,
         best: str | Best | None = None,
+        only: Any = None,
+        lazy: bool = False,
         default: Any = _ABSENT,
         progress: Progress | None = None,
     ) -> Any:
@@ -165,19 +173,31 @@ class Checkpointer:
         damage makes it step back from the newest, it warns; a version that is
         asked for is loaded or raises.  NotFoundError if there is none, unless
         *default* is given.
+
+        *only* gives a part: a key, an attribute's name or an index, or a tuple
+        of them that leads further in.  Buffers that the part does not need are
+        not read.  NotFoundError if it is not there.
+
+        With *lazy*, arrays that are stored as they are become copy-on-write
+        maps of their files: they cost nothing until they are touched, stay
+        right when the version is deleted, and writes to them go nowhere else.
+        Their digests are **not** checked; `verify` does that.
         """
         if sum(wanted is not None for wanted in (version, tag, best)) > 1:
             raise TypeError("give one of version, tag and best")
+        part = _Part(() if only is None else only if isinstance(only, tuple) else (only,))
+        wish = Wish(progress, lazy, None if only is None else part.choose)
         try:
-            manifest, parts = self._read(version, tag, best, progress)
+            manifest, parts = self._read(version, tag, best, wish)
         except NotFoundError:
             if default is _ABSENT:
                 raise
             return default
         assert manifest.version is not None
         with about(self.name, manifest.version, ""):
-            state = unpickle(parts[-1], parts[:-1], origin=origin_of(manifest.types))
-        self._parent = manifest.version
+            stream, buffers = part.chosen(parts)
+            state = part.reached(unpickle(stream, buffers, origin=origin_of(manifest.types)))
+        self._saving.parent = manifest.version
         return state
 
     def _read(
@@ -185,7 +205,7 @@ class Checkpointer:
         version: int | None,
         tag: str | None,
         best: str | Best | None,
-        progress: Progress | None,
+        wish: Wish,
     ) -> Any:
         repository = self._open
         if tag is not None:
@@ -193,8 +213,8 @@ class Checkpointer:
         elif best is not None:
             version = self._best(best)
         if version is not None:
-            return repository.read(self.name, version, progress)
-        return repository.read_newest(self.name, progress)
+            return repository.read(self.name, version, wish)
+        return repository.read_newest(self.name, wish)
 
     def _best(self, best: str | Best) -> int:
         found = ranked(self.snapshots(), best)
@@ -220,7 +240,7 @@ class Checkpointer:
     @property
     def version(self) -> int | None:
         """The version that this object last loaded or saved; None before that."""
-        return self._parent
+        return self._saving.parent
 
     def __iter__(self) -> Iterator[Snapshot]:
         return iter(self.snapshots())
@@ -284,8 +304,8 @@ class Checkpointer:
         repository = self._open
         manifest = repository.manifest(self.name, version)
         with repository.reading(self.name, version):
-            rows, fetch = repository.rows(manifest), repository.fetch(manifest)
-            _single_file.copy_snapshot(file.write, manifest, rows, fetch)
+            rows, source = repository.rows(manifest), repository.source(manifest)
+            _single_file.copy_snapshot(file.write, manifest, rows, source)
 
     def import_(self, file: Any) -> Snapshot:
         """Save the single-file snapshot in *file* as the next version, without running it.
@@ -306,27 +326,90 @@ class Checkpointer:
             kept = {name: getattr(manifest, name) for name in _IMPORTED}
             return repository.commit(draft, parts[:-1], None, provenance="foreign", **kept)
 
-        snapshot = repository.save(self.name, self._codec, fill, carry=self._keep is not None)
-        self._clean(snapshot)
+        snapshot = self._saving.make(fill)
+        self._saving.clean(snapshot)
         return snapshot
 
     # --- end ----------------------------------------------------------------
 
     def close(self) -> None:
-        """End the use of this object; what was saved is durable already."""
-        self._closed = True
+        """End the use of this object, when the saves in flight have ended.
+
+        What was saved is durable already.  Raises what a save in the
+        background raised, if no call has done so yet.
+        """
+        self._finish()
+        self._saving.raise_failed()
+
+    def _finish(self) -> None:
+        try:
+            self._saving.wait()
+        finally:
+            self._closed = True
 
     def __enter__(self) -> Checkpointer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
+        if not isinstance(error[1], BaseException):
+            return self.close()
+        self._finish()
+        self._saving.add_failed(error[1])
+        return None
 
     @property
     def _open(self) -> Repository:
+        """The repository, when nothing is in flight."""
+        self._check_open()
+        self._saving.wait()
+        return self._repository
+
+    def _check_open(self) -> None:
         if self._closed:
             raise ValueError(f"{self!r} is closed")
-        return self._repository
+
+
+class _Part:
+    """The part of a graph at *path*: what of its stream and buffers is needed for it."""
+
+    def __init__(self, path: tuple[Any, ...]) -> None:
+        self._path = path
+        self._selection: Selection | None = None
+        self._missing: NotFoundError | None = None
+
+    def choose(self, stream: Buffer) -> Container[int]:
+        """The buffers that the part needs; all, where the stream alone does not tell."""
+        self._selection = self._missing = None
+        try:
+            self._selection = select(stream, self._path)
+        except NotFoundError as error:
+            self._missing = error  # It is not the version that is missing.
+            return ()
+        except SerializationError:
+            return range(sys.maxsize)
+        return self._selection.buffers
+
+    def chosen(self, parts: Sequence[Buffer]) -> tuple[Buffer, Iterable[Buffer]]:
+        """The stream to unpickle, and its buffers."""
+        if self._missing is not None:
+            raise self._missing
+        if self._selection is None:
+            return parts[-1], parts[:-1]
+        return self._selection.stream, [parts[index] for index in self._selection.buffers]
+
+    def reached(self, state: Any) -> Any:
+        """The part itself, if all had to be loaded."""
+        return walk(state, self._path) if self._selection is None else state
+
+
+def _members(metrics: Mapping[str, float] | None, tags: Iterable[str], meta: Any) -> dict[str, Any]:
+    """What a manifest says beside the state, checked; nothing of it can be changed any more."""
+    return {
+        "metrics": _metrics(metrics or {}),
+        "tags": _tags(tags),
+        "meta": _format.check_json(meta),
+        **stamp(),
+    }
 
 
 def _metrics(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -4,23 +4,30 @@ A buffer is cut at fixed distances: arrays change in place.  A stream is cut
 where its content says so, since one object more near its front moves all that
 follows; the cuts move along, and the chunks between them stay the same.
 
-The fingerprint of a position is one byte, made of the bytes around it, and a
-cut falls where two fingerprints in a row are zero: once in 65,536 positions of
-content without pattern.  All fingerprints of a block are computed at once, as
-shifts and XORs of one long integer, so that no loop runs over bytes.
+The fingerprint of a position is one byte, made of the bytes around it.  Where
+two in a row are zero, a cut may fall: once in 65,536 positions of content
+without pattern.  Of all such places in the window of a chunk, the one with the
+least fingerprints behind it is taken.  So a change moves a cut only if it hits
+that place or makes a better one, and the next cut is the old one again: most of
+its window is.  All fingerprints of a window are computed at once, as shifts and
+XORs of one long integer, so that no loop runs over bytes.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
+from itertools import islice
 
 from checkpoint._model import Buffer
 
 CHUNK = 4 << 20  # the most that one blob may hold in plain bytes
-_LEAST = 256 << 10  # the least between two cuts in a stream
-_BLOCK = 64 << 10
+LONGEST = 2 << 20  # the most between two cuts in a stream
+_LEAST = 1 << 20  # the least between two cuts in a stream
 _REACH = 8  # how many bytes a fingerprint may depend on, and a little more
+_LOOKED_AT = 1000  # places in a window; there are some 16, unless its content repeats
+_PLACE = re.compile(rb"\0\0")
 
 # A fixed permutation of the byte values, so that runs of small numbers do not
 # cancel out.  It decides where cuts fall; changing it only costs deduplication.
@@ -37,16 +44,16 @@ def fixed(data: Buffer) -> Iterator[memoryview]:
 def first_cut(data: Buffer) -> int:
     """The length of the first chunk of a stream that begins with *data*.
 
-    Right if *data* holds CHUNK bytes or is all that is left; never above CHUNK.
+    Right if *data* holds LONGEST bytes or is all that is left; never above LONGEST.
     """
     view = memoryview(data)
-    end = min(len(view), CHUNK)
-    for start in range(_LEAST, end, _BLOCK):
-        block = bytes(view[start : min(start + _BLOCK + _REACH, end)])
-        found = _fingerprints(block).find(b"\0\0")
-        if 0 <= found < min(_BLOCK, len(block) - _REACH):
-            return start + found
-    return end
+    end = min(len(view), LONGEST)
+    window = bytes(view[_LEAST:end])
+    prints = _fingerprints(window)
+    places = (found.start() for found in islice(_PLACE.finditer(prints), _LOOKED_AT))
+    inside = (at for at in places if at < len(window) - _REACH)
+    best = min(inside, key=lambda at: prints[at : at + _REACH], default=None)
+    return end if best is None else _LEAST + best
 
 
 def _fingerprints(block: bytes) -> bytes:

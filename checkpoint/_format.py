@@ -278,16 +278,19 @@ def check_places(manifest: Manifest, rows: Iterable[Blob]) -> None:
 
 
 def check_table(manifest: Manifest, rows: Sequence[Blob]) -> None:
-    """FormatError unless *rows* give the parts their lengths, and hold every base."""
+    """FormatError unless *rows* give the parts their lengths, and then every base, whole."""
     at = 0
     for part in manifest.parts:
         took = rows[at : at + part.blobs]
         at += part.blobs
         if len(took) != part.blobs or sum(row.length for row in took) != part.length:
             raise FormatError(f"a {part.kind} of {part.length} bytes does not fit its blobs")
-    bases = {row.digest for row in rows}
-    if any(row.base is not None and row.base not in bases for row in rows):
-        raise FormatError("a base is not in the table")
+    wholes = {row.digest for row in rows if row.base is None}
+    bases = {row.base for row in rows if row.base is not None}
+    if not bases <= wholes:
+        raise FormatError("the base of a delta is not in the table, or is a delta itself")
+    if any(row.base is not None or row.digest not in bases for row in rows[at:]):
+        raise FormatError("the table has rows that neither a part nor a delta needs")
 
 
 def encode_rows(blobs: Iterable[Blob]) -> bytes:
@@ -334,8 +337,12 @@ def _blob(
         _hex(pack, 32)
     if codec == "none" and length != stored:
         raise ValueError(f"raw blob {digest} has two lengths")
-    if filter is not None or base is not None:
-        raise FormatError(f"blob {digest} has a filter or a base; this release reads neither")
+    if filter not in (None, "blocks"):
+        raise FormatError(f"blob {digest} has the filter {filter!r}; use a newer release")
+    if base is not None:
+        _hex(base, 64)
+    if (filter or base) and (base is None or codec != "zstd"):
+        raise ValueError(f"blob {digest} is half a delta: {filter}, {codec}, {base}")
     return Blob(digest, length, codec, pack, offset, stored, filter, base)
 
 
@@ -357,7 +364,7 @@ def _part(row: dict[str, Any]) -> Part:
     _count(part.blobs)
     if part.digest is not None:
         _hex(part.digest, 64)
-    if part.transforms not in ((), ("deframed",)):
+    if part.transforms not in ((), ("deframed",), ("deframed", "renumbered")):
         raise FormatError(f"unknown transforms {part.transforms}; use a newer release")
     return part
 

@@ -24,9 +24,10 @@ from checkpoint._codec import parse_codec
 from checkpoint._members import libraries, stamp
 from checkpoint._model import Buffer, Global, Manifest
 from checkpoint._pickling import BufferCallback, Hooks, pickle_into
+from checkpoint._stream import StreamCutter
 from checkpoint._unpickling import find_global, protocol, unpickle
 from checkpoint._workers import Workers
-from checkpoint._writing import Encoder, StreamCutter
+from checkpoint._writing import Encoder
 from checkpoint.errors import CheckpointError, FormatError, IntegrityError, SerializationError
 from checkpoint.store import replace_file
 

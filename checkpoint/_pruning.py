@@ -16,7 +16,7 @@ from functools import partial
 from checkpoint import _format, _lease
 from checkpoint._lines import exists
 from checkpoint._model import Manifest, Progress, counted
-from checkpoint._reading import read_blob
+from checkpoint._reading import read_blob, whole_blobs
 from checkpoint._repository import FORMAT_KEY, Repository, about
 from checkpoint.errors import CheckpointError, IntegrityError, NotFoundError
 from checkpoint.store import Locking
@@ -144,12 +144,15 @@ class _BlobCheck:
         with about(name, version, _format.snapshot_key(name, version)):
             for pack, size in manifest.packs.items():
                 self._check(pack, 0, partial(self._check_pack, pack, size))
-            fetch = self._repository.fetch(manifest)
+            source = self._repository.source(manifest)
             for blob in manifest.table:
-                self._check(blob.pack or "", blob.offset + 1, partial(read_blob, blob, fetch))
-            for blob in self._repository.rows(manifest):
+                self._check(blob.pack or "", blob.offset + 1, partial(read_blob, blob, source))
+            rows = self._repository.rows(manifest)
+            wholes = whole_blobs(rows)
+            for blob in rows:
                 where = blob.pack or f"{name}/{version}"
-                self._check(where, blob.offset + 1, partial(read_blob, blob, fetch))
+                step = partial(read_blob, blob, source, wholes)
+                self._check(where, blob.offset + 1, step)
                 self._report(blob.length)
 
     def _check(self, where: str, at: int, step: Callable[[], object]) -> None:

@@ -1,148 +1,278 @@
 """Blobs → parts: fetch, decode, check, join.
 
-Raw blobs that lie one after the other are fetched as one range, straight into
-the memory that the graph will keep.  Every byte has passed its digest, and
-came out of a decoder that was told its size, before anybody sees it.
+Raw bytes are read straight into the memory that the graph will keep, and their
+digest is taken while the processor still has them at hand.  Every byte has
+passed its digest, and came out of a decoder that was told its size, before
+anybody sees it.  The one exception is memory that is mapped on request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
 
 from attrs import frozen
 
+from checkpoint._chunking import CHUNK
 from checkpoint._codec import decode
 from checkpoint._format import pack_key
-from checkpoint._model import Blob, Buffer, Part, digest, memory
+from checkpoint._model import Blob, Buffer, Part, Progress, digest, memory
+from checkpoint._renumbering import restore
 from checkpoint._workers import Workers
 from checkpoint.errors import IntegrityError
+from checkpoint.store import Mappable, Store
 
-# One range is at most this long, so that several threads share a large array.
-_RANGE = 32 << 20
 _THREADED = 4 << 20  # below this much in all, threads cost more than they save
+_NONE: Mapping[str, Blob] = MappingProxyType({})
 
-# The bytes [start, stop) of a pack; of the inline area or the single file if it is None.
-Fetch = Callable[[str | None, int, int], Buffer]
+
+class Source(Protocol):
+    """Where blobs lie: the packs of a store, and a place of its own that is no pack (None)."""
+
+    def get(self, pack: str | None, start: int, stop: int) -> Buffer:
+        """The bytes [start, stop); fewer if it ends before."""
+        ...
+
+    def fill(self, pack: str | None, start: int, target: memoryview) -> int:
+        """Read into *target*; how many bytes there were."""
+        ...
+
+    def map(self, pack: str | None, start: int, stop: int) -> memoryview | None:
+        """The bytes [start, stop) as copy-on-write memory; None if that is not to be had."""
+        ...
 
 
 @frozen
-class _Job:
-    """A run of blobs to read, and where its bytes go: None if they are a whole part."""
+class Packs:
+    """The packs of *store*, and the *inline* area of one manifest."""
 
-    part: int
-    blobs: tuple[Blob, ...]
-    target: memoryview | None
+    store: Store
+    inline: bytes = b""
+
+    def get(self, pack: str | None, start: int, stop: int) -> Buffer:
+        if pack is None:
+            return self.inline[start:stop]
+        return self.store.get(pack_key(pack), start, stop)
+
+    def fill(self, pack: str | None, start: int, target: memoryview) -> int:
+        if pack is None:
+            return filled_from(self.inline[start:], target)
+        return self.store.fill(pack_key(pack), start, target)
+
+    def map(self, pack: str | None, start: int, stop: int) -> memoryview | None:
+        if pack is None or not isinstance(self.store, Mappable):
+            return None
+        return self.store.map(pack_key(pack), start, stop)
+
+
+@frozen
+class Wish:
+    """How a version is to be read.
+
+    `choose` is given the stream and says which buffers are needed; without it
+    all are.  With `lazy` they are mapped where that can be.
+    """
+
+    progress: Progress | None = None
+    lazy: bool = False
+    choose: Callable[[Buffer], Container[int]] | None = None
+
+
+def filled_from(found: Buffer, target: memoryview) -> int:
+    """Copy what fits of *found* to *target*; how many bytes that were."""
+    count = min(len(found), len(target))
+    target[:count] = memoryview(found)[:count]
+    return count
 
 
 def read_parts(
     parts: Sequence[Part],
     rows: Sequence[Blob],
-    fetch: Fetch,
+    source: Source,
     report: Callable[[int], object] = lambda count: None,
+    *,
+    wanted: Container[int] | None = None,
+    lazy: bool = False,
 ) -> list[Buffer]:
-    """The bytes of each of *parts*: private, and writable for a buffer.
+    """The bytes of each of *parts*, or of the *wanted*: private and writable.
 
-    IntegrityError names the pack that is damaged.
+    With *lazy*, a buffer that is stored raw and in one piece is mapped, and its
+    digests are not checked.  IntegrityError names the pack that is damaged.
     """
     found: list[Buffer] = [b""] * len(parts)
-    jobs = list(_jobs(parts, rows, found))
+    missing = list(_cut(parts, rows))
+    if wanted is not None:
+        missing = [part for part in missing if part.index in wanted]
+    if lazy:
+        missing = list(_mapped(missing, source, found))
+    tasks = _tasks(_places(missing, found))
+    wholes = whole_blobs(rows)
 
-    def run(job: _Job) -> tuple[_Job, Buffer]:
-        return job, _read(job, fetch)
+    def run(task: list[_Place]) -> int:
+        for place in task:
+            _read_into(place, source, wholes)
+        return sum(place.blob.length for place in task)
 
     with Workers() as workers:
         threaded = sum(part.length for part in parts) >= _THREADED
-        for job, whole in workers.ahead(run, jobs) if threaded else map(run, jobs):
-            if job.target is None:
-                found[job.part] = whole
-            report(sum(blob.length for blob in job.blobs))
-    return [_finished(part, whole) for part, whole in zip(parts, found, strict=True)]
+        for count in workers.ahead(run, tasks) if threaded else map(run, tasks):
+            report(count)
+    for index, part in enumerate(parts):
+        if wanted is None or index in wanted:
+            found[index] = _finished(part, found[index])
+    return found
 
 
-def read_blob(blob: Blob, fetch: Fetch) -> Buffer:
-    """The plain bytes of one blob, checked."""
-    return _read_run((blob,), fetch)
+def whole_blobs(rows: Iterable[Blob]) -> Mapping[str, Blob]:
+    """By digest the blobs that are no deltas, and may be the base of one."""
+    return {row.digest: row for row in rows if row.base is None}
 
 
-def stored_bytes(blob: Blob, fetch: Fetch) -> Buffer:
+def read_blob(blob: Blob, source: Source, wholes: Mapping[str, Blob] = _NONE) -> Buffer:
+    """The plain bytes of one blob, checked; the base of a delta is one of *wholes*."""
+    return _plain(blob, _stored(blob, source), source, wholes)
+
+
+def stored_bytes(blob: Blob, source: Source, wholes: Mapping[str, Blob]) -> Buffer:
     """One blob as it is stored, checked; to store it elsewhere without encoding it anew."""
-    stored = fetch(blob.pack, blob.offset, blob.offset + blob.stored)
-    read_blob(blob, lambda pack, start, stop: stored)
+    stored = _stored(blob, source)
+    _plain(blob, stored, source, wholes)
     return stored
 
 
-def _jobs(parts: Sequence[Part], rows: Sequence[Blob], found: list[Buffer]) -> Iterator[_Job]:
+@frozen
+class _CutPart:
+    """A part, where it stands among the others, and its rows."""
+
+    index: int
+    part: Part
+    rows: Sequence[Blob]
+
+    @property
+    def pack(self) -> str | None:
+        """The pack in which a buffer lies raw and in one piece; None if it does not."""
+        if self.part.kind != "buffer" or not self.rows:
+            return None
+        pack, at = self.rows[0].pack, self.rows[0].offset
+        for row in self.rows:
+            if (row.codec, row.pack, row.offset) != ("none", pack, at):
+                return None
+            at += row.stored
+        return pack
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it begins and ends in its pack."""
+        last = self.rows[-1]
+        return self.rows[0].offset, last.offset + last.stored
+
+
+def _cut(parts: Sequence[Part], rows: Sequence[Blob]) -> Iterator[_CutPart]:
     at = 0
     for index, part in enumerate(parts):
-        runs = list(_runs(rows[at : at + part.blobs]))
+        yield _CutPart(index, part, rows[at : at + part.blobs])
         at += part.blobs
-        if len(runs) == 1:
-            yield _Job(index, runs[0], None)
+
+
+def _mapped(parts: Iterable[_CutPart], source: Source, found: list[Buffer]) -> Iterator[_CutPart]:
+    """Map what can be mapped into *found*, each pack once; yield the parts that are left."""
+    by_pack: dict[str, list[_CutPart]] = {}
+    for part in parts:
+        if part.pack is None:
+            yield part
+        else:
+            by_pack.setdefault(part.pack, []).append(part)
+    for pack, together in by_pack.items():
+        start = min(part.place[0] for part in together)
+        view = source.map(pack, start, max(part.place[1] for part in together))
+        if view is None:
+            yield from together
             continue
-        whole = memory(part.length)
-        found[index] = whole
-        for run in runs:
-            size = sum(blob.length for blob in run)
-            yield _Job(index, run, whole[:size])
-            whole = whole[size:]
+        for part in together:
+            first, end = part.place
+            found[part.index] = view[first - start : end - start]
 
 
-def _runs(rows: Sequence[Blob]) -> Iterator[tuple[Blob, ...]]:
-    """Raw blobs that lie one after the other in a pack, together; others alone."""
-    run: list[Blob] = []
-    for blob in rows:
-        if run and not _joins(run, blob):
-            yield tuple(run)
-            run = []
-        run.append(blob)
-    if run:
-        yield tuple(run)
+@frozen
+class _Place:
+    """A blob to read, and the memory where its plain bytes belong."""
+
+    blob: Blob
+    target: memoryview
 
 
-def _joins(run: list[Blob], blob: Blob) -> bool:
-    last = run[-1]
-    return (
-        last.codec == blob.codec == "none"
-        and last.pack == blob.pack
-        and last.offset + last.stored == blob.offset
-        and blob.offset + blob.stored - run[0].offset <= _RANGE
-    )
+def _places(parts: Iterable[_CutPart], found: list[Buffer]) -> Iterator[_Place]:
+    """What must be read; the memory of each part goes to *found*."""
+    for cut in parts:
+        whole = memory(cut.part.length)
+        found[cut.index] = whole
+        for blob in cut.rows:
+            yield _Place(blob, whole[: blob.length])
+            whole = whole[blob.length :]
 
 
-def _read(job: _Job, fetch: Fetch) -> Buffer:
-    plain = _read_run(job.blobs, fetch)
-    if job.target is not None:
-        job.target[:] = plain
-    return plain if job.target is None else b""
+def _tasks(places: Iterable[_Place]) -> Iterator[list[_Place]]:
+    """Places together that are worth a turn of a thread."""
+    task: list[_Place] = []
+    size = 0
+    for place in places:
+        if task and size + place.blob.length > CHUNK:
+            yield task
+            task, size = [], 0
+        task.append(place)
+        size += place.blob.length
+    if task:
+        yield task
 
 
-def _read_run(run: tuple[Blob, ...], fetch: Fetch) -> Buffer:
-    first, last = run[0], run[-1]
-    key = pack_key(first.pack) if first.pack else None
-    start, stop = first.offset, last.offset + last.stored
-    stored = fetch(first.pack, start, stop)
-    if len(stored) != stop - start:
-        raise IntegrityError(f"{key or 'the file'} is truncated", key=key)
-    try:
-        if len(run) == 1:
-            stored = decode(first.codec, stored, first.length)
-        view = memoryview(stored)
-        for blob in run:
-            if digest(view[: blob.length]) != blob.digest:
-                raise IntegrityError("its bytes do not match their digest")
-            view = view[blob.length :]
-    except IntegrityError as error:
-        where = f"{key or 'the file'} is damaged at bytes {start} to {stop}"
-        raise IntegrityError(f"{where}: {error}", key=key) from error
+def _read_into(place: _Place, source: Source, wholes: Mapping[str, Blob]) -> None:
+    blob, target = place.blob, place.target
+    if blob.codec != "none":
+        target[:] = read_blob(blob, source, wholes)
+        return
+    if source.fill(blob.pack, blob.offset, target) != blob.stored:
+        raise _truncated(blob)
+    _check(blob, target)
+
+
+def _stored(blob: Blob, source: Source) -> Buffer:
+    stored = source.get(blob.pack, blob.offset, blob.offset + blob.stored)
+    if len(stored) != blob.stored:
+        raise _truncated(blob)
     return stored
+
+
+def _plain(blob: Blob, stored: Buffer, source: Source, wholes: Mapping[str, Blob]) -> Buffer:
+    base = None if blob.base is None else read_blob(wholes[blob.base], source)
+    try:
+        plain = decode(blob.codec, stored, blob.length, base, blob.filter)
+    except IntegrityError as error:
+        raise _damaged(blob, str(error)) from error
+    _check(blob, plain)
+    return plain
+
+
+def _check(blob: Blob, plain: Buffer) -> None:
+    if digest(plain) != blob.digest:
+        raise _damaged(blob, "its bytes do not match their digest")
+
+
+def _truncated(blob: Blob) -> IntegrityError:
+    key = pack_key(blob.pack) if blob.pack else None
+    return IntegrityError(f"{key or 'the file'} is truncated", key=key)
+
+
+def _damaged(blob: Blob, why: str) -> IntegrityError:
+    key = pack_key(blob.pack) if blob.pack else None
+    where = f"at bytes {blob.offset} to {blob.offset + blob.stored}"
+    return IntegrityError(f"{key or 'the file'} is damaged {where}: {why}", key=key)
 
 
 def _finished(part: Part, whole: Buffer) -> Buffer:
     """The part in its last shape, its own digest checked where it has one."""
+    if "renumbered" in part.transforms:
+        whole = restore(whole)
     if part.digest is not None and digest(whole) != part.digest:
         raise IntegrityError(f"a {part.kind} does not match its digest")
-    if part.kind == "buffer" and memoryview(whole).readonly:
-        private = memory(len(whole))
-        private[:] = whole
-        return private
     return whole

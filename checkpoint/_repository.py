@@ -13,19 +13,21 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from checkpoint import _format, _lease
 from checkpoint._codec import Codec
+from checkpoint._draft import Draft, begun
 from checkpoint._lines import Line, exists
 from checkpoint._model import Blob, Buffer, Manifest, Progress, Snapshot, counted
-from checkpoint._reading import Fetch, read_blob, read_parts
+from checkpoint._reading import Packs, Wish, read_blob, read_parts
 from checkpoint._reuse import Known, Plan
 from checkpoint._tags import Tags
 from checkpoint._workers import Workers
-from checkpoint._writing import Encoder, Scratch, StreamCutter, write_pack
+from checkpoint._writing import write_pack
 from checkpoint.errors import (
     CheckpointError,
     ConflictError,
@@ -44,17 +46,6 @@ _RACES = 100  # how often a load starts again because what it read was deleted m
 
 class _StartAgain(Exception):
     """A pack that a save was to reuse is damaged; it is not trusted any more."""
-
-
-@frozen
-class Draft:
-    """A snapshot on its way in: give the stream to `write`, then commit it."""
-
-    name: str
-    encoder: Encoder
-    stream: StreamCutter
-    workers: Workers
-    plan: Plan
 
 
 class Repository:
@@ -179,37 +170,36 @@ class Repository:
         """The blob table of *manifest*, read from packs where it is long."""
         rows: Sequence[Blob] = manifest.blobs
         if manifest.table:
-            fetch = self.fetch(manifest)
-            lists = (_format.decode_rows(read_blob(blob, fetch)) for blob in manifest.table)
+            source = self.source(manifest)
+            lists = (_format.decode_rows(read_blob(blob, source)) for blob in manifest.table)
             rows = tuple(row for part in lists for row in part)
             _format.check_places(manifest, rows)
         _format.check_table(manifest, rows)
         return rows
 
-    def fetch(self, manifest: Manifest) -> Fetch:
-        """Ranges of the packs of *manifest*, or of its inline area."""
-
-        def fetch(pack: str | None, start: int, stop: int) -> Buffer:
-            if pack is None:
-                return manifest.inline[start:stop]
-            return self.store.get(_format.pack_key(pack), start, stop)
-
-        return fetch
+    def source(self, manifest: Manifest) -> Packs:
+        """The packs of *manifest*, and its inline area."""
+        return Packs(self.store, manifest.inline)
 
     # --- load ---------------------------------------------------------------
 
-    def read(
-        self, name: str, version: int, progress: Progress | None
-    ) -> tuple[Manifest, list[Buffer]]:
-        """The manifest and parts of one version, every byte checked.
+    def read(self, name: str, version: int, wish: Wish) -> tuple[Manifest, list[Buffer]]:
+        """The manifest and parts of one version, every byte checked, as far as *wish* goes.
 
         IntegrityError if it is damaged, NotFoundError if it is not there (any more).
         """
         manifest = self.manifest(name, version)
+        report = counted(wish.progress, manifest.size)
+        read = partial(read_parts, manifest.parts, source=self.source(manifest), report=report)
+        stream = len(manifest.parts) - 1
         with self.reading(name, version):
             rows = self.rows(manifest)
-            report = counted(progress, manifest.size)
-            parts = read_parts(manifest.parts, rows, self.fetch(manifest), report)
+            wanted = None if wish.choose is None else [stream]
+            parts = read(rows, wanted=wanted, lazy=wish.lazy)
+        if wish.choose is not None:
+            chosen = wish.choose(parts[stream])
+            with self.reading(name, version):
+                parts[:stream] = read(rows, wanted=chosen, lazy=wish.lazy)[:stream]
         self.known.learn(manifest, rows)
         return manifest, parts
 
@@ -234,13 +224,13 @@ class Repository:
         if not self.known.has_parent(name):
             self.known.skip(name)
 
-    def read_newest(self, name: str, progress: Progress | None) -> tuple[Manifest, list[Buffer]]:
+    def read_newest(self, name: str, wish: Wish) -> tuple[Manifest, list[Buffer]]:
         """The newest version of *name* that is whole; warns of each it had to pass over."""
         for _ in range(_RACES):
             damaged: list[CheckpointError] = []
             for version in self._newest_first(name):
                 try:
-                    found = self.read(name, version, progress)
+                    found = self.read(name, version, wish)
                 except NotFoundError:
                     continue  # Deleted meanwhile; a newer one may be there.
                 except IntegrityError as error:
@@ -271,23 +261,32 @@ class Repository:
     # --- save ---------------------------------------------------------------
 
     def save(
-        self, name: str, codec: Codec, fill: Callable[[Draft], Snapshot], *, carry: bool
+        self,
+        name: str,
+        codec: Codec,
+        fill: Callable[[Draft], Snapshot],
+        *,
+        carry: bool,
+        threads: bool = True,
+        private: bool = False,
     ) -> Snapshot:
         """What *fill* gives, which writes the stream to a new draft and commits it.
 
         With *carry*, what it needs of mostly dead packs is stored again, so
         that packs which a retention policy has emptied can go.  If damage is
         seen on the way in what was to be reused, *fill* is called once more.
+        *private* says that nobody else writes to the buffers meanwhile, so that
+        they need not be copied before they are digested.
         """
         while True:
             try:
-                with self.turn, Workers() as workers:
+                with self.turn, Workers(threads=threads) as workers:
                     self._admit(name)
                     self._learn_newest(name)
                     with Plan(self.store, self.known, carry=carry) as plan:
-                        encoder = Encoder(codec, plan.reuse, Scratch())
-                        stream = StreamCutter(encoder, workers)
-                        return fill(Draft(name, encoder, stream, workers, plan))
+                        store, known = self.store, self.known
+                        draft = begun(name, codec, store, known, plan, workers, private=private)
+                        return fill(draft)
             except _StartAgain:
                 continue
             except StoreError:
@@ -300,11 +299,11 @@ class Repository:
     ) -> Snapshot:
         """Store the parts, then the manifest with *members*: the moment the snapshot exists."""
         identity = self.identity(create=True)
-        stream, chunks = draft.stream.finish()
-        parts = (*map(_format.buffer_part, buffers), stream)
-        total = sum(part.length for part in parts)
-        report = counted(progress, total)
         try:
+            stream, chunks = draft.stream.finish()
+            parts = (*map(_format.buffer_part, buffers), stream)
+            total = sum(part.length for part in parts)
+            report = counted(progress, total)
             packed = write_pack(
                 self.store,
                 draft.plan,
@@ -313,6 +312,7 @@ class Repository:
                 draft.encoder,
                 draft.workers,
                 report,
+                draft.before,
             )
         except (IntegrityError, NotFoundError) as error:
             self.known.distrust(error.key)

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from attrs import frozen
+
 from checkpoint import _lease
 from checkpoint._format import mark_key, pack_key
-from checkpoint._model import Blob, Buffer, Manifest
+from checkpoint._model import Blob, Manifest
+from checkpoint._reading import Packs
+from checkpoint._renumbering import Numbering
 from checkpoint.errors import CheckpointError
 from checkpoint.store import Store
 
@@ -26,6 +30,18 @@ _PACKS_A_FOLDER = 256
 INLINE = 4 << 10  # new blobs up to here go into the manifest: one file, one commit
 
 
+@frozen
+class Numbered:
+    """How a stream, told by its chunks, numbers its objects as stored.
+
+    *rest* is how many saves go by before it is asked again whether one was renumbered.
+    """
+
+    chunks: tuple[str, ...] = ()
+    numbering: Numbering | None = None
+    rest: int = 0
+
+
 class Known:
     """The blobs of the snapshots that were seen and not deleted since."""
 
@@ -33,6 +49,9 @@ class Known:
         self.sizes: dict[str, int] = {}
         self.blobs: dict[str, Blob] = {}
         self.damaged: set[str] = set()
+        self.numbered: dict[str, Numbered] = {}
+        self._newest: dict[str, tuple[Manifest, Sequence[Blob]]] = {}
+        self._deltas: dict[str, tuple[int, int]] = {}
         self._digests: dict[str, set[str]] = {}
         self._begun: set[str] = set()
         self._folder = ""
@@ -63,10 +82,27 @@ class Known:
                 self.blobs[blob.digest] = blob
                 self._digests.setdefault(blob.pack, set()).add(blob.digest)
         self._begun.add(manifest.name)
+        self._newest[manifest.name] = manifest, rows
         self.sizes.update(manifest.packs)
         if (manifest.name, manifest.version) not in self._packs:
+            self._count_deltas(rows)
             self._packs[manifest.name, manifest.version] = frozenset(manifest.packs)
             self._named.update(manifest.packs.keys())
+
+    def newest(self, name: str) -> tuple[Manifest, Sequence[Blob]] | None:
+        """The manifest and rows of the snapshot of *name* that was last saved or loaded."""
+        return self._newest.get(name)
+
+    def cost_of_a_version(self, base: Blob) -> float:
+        """What a chunk has cost on average, from when *base* was stored, over all its deltas."""
+        versions, size = self._deltas.get(base.digest, (0, 0))
+        return (base.stored + size) / (versions + 1)
+
+    def _count_deltas(self, rows: Iterable[Blob]) -> None:
+        for row in rows:
+            if row.base is not None:
+                versions, size = self._deltas.get(row.base, (0, 0))
+                self._deltas[row.base] = versions + 1, size + row.stored
 
     def forget(self, name: str, version: int) -> None:
         """The version is deleted; a pack that no other names may go at any time."""
@@ -75,6 +111,7 @@ class Known:
             if not self._named[pack]:
                 del self._named[pack], self.sizes[pack]
                 for digest in self._digests.pop(pack, ()):
+                    self._deltas.pop(digest, None)
                     if digest in self.blobs and self.blobs[digest].pack == pack:
                         del self.blobs[digest]
 
@@ -85,6 +122,7 @@ class Known:
         has not looked at those behind it.
         """
         self.blobs.clear()
+        self._newest.clear()
         self._digests.clear()
         if key is not None:
             self.damaged.add(key)
@@ -99,13 +137,15 @@ class Plan:
 
     def __init__(self, store: Store, known: Known, *, carry: bool) -> None:
         self._store = store
+        self.source = Packs(store)
         self._known = known
         self._carry = carry
         self._lease: ExitStack | None = None
         self._marked: frozenset[str] = frozenset()
         self._usable: dict[str, bool] = {}
-        # Of the packs that are reused; what is known may be forgotten meanwhile.
+        # Of what is reused; what is known may be forgotten meanwhile.
         self.sizes: dict[str, int] = {}
+        self._bases: dict[str, Blob] = {}
 
     def __enter__(self) -> Plan:
         if self._known.blobs:
@@ -129,13 +169,33 @@ class Plan:
         return self._known.new_pack()
 
     def reuse(self, digest: str) -> Blob | None:
-        """The stored blob with these plain bytes, if it may be relied on."""
+        """The stored blob with these plain bytes, if it and its base may be relied on."""
         blob = self._known.blobs.get(digest)
         if blob is None or blob.pack is None or self._lease is None:
+            return None
+        if blob.base is not None and self.base(blob) is None:
             return None
         if blob.pack not in self._usable:
             self._usable[blob.pack] = self._is_usable(blob.pack)
         return blob if self._usable[blob.pack] else None
+
+    def base(self, blob: Blob) -> Blob | None:
+        """The whole blob that *blob* is a delta of, or *blob* itself, if it may be relied on."""
+        name = blob.base or blob.digest
+        if name not in self._bases:
+            base = self.reuse(name) if self._is_whole(name) else None
+            if base is None:
+                return None
+            self._bases[name] = base
+        return self._bases[name]
+
+    def _is_whole(self, digest: str) -> bool:
+        blob = self._known.blobs.get(digest)
+        return blob is not None and blob.base is None
+
+    def cost_of_a_version(self, base: Blob) -> float:
+        """What a chunk has cost on average, from when *base* was stored, over all its deltas."""
+        return self._known.cost_of_a_version(base)
 
     def is_mostly_dead(self, pack: str, live: int) -> bool:
         """Whether a snapshot that needs *live* bytes of *pack* should take them along.
@@ -145,10 +205,6 @@ class Plan:
         along, as much as goes into the manifest.
         """
         return live < self.sizes[pack] * LIVE_SHARE and (self._carry or live <= INLINE)
-
-    def fetch(self, pack: str | None, start: int, stop: int) -> Buffer:
-        """A range of a pack that is reused."""
-        return self._store.get(pack_key(pack or ""), start, stop)
 
     def _is_usable(self, pack: str) -> bool:
         key, size = pack_key(pack), self._known.sizes.get(pack)

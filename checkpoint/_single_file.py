@@ -12,16 +12,18 @@ pipe, and what follows it stays unread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from checkpoint import _format
 from checkpoint._chunking import fixed
+from checkpoint._delta import Piece
 from checkpoint._model import Blob, Buffer, Manifest
-from checkpoint._reading import Fetch, read_parts, stored_bytes
+from checkpoint._reading import Source, filled_from, read_parts, stored_bytes, whole_blobs
+from checkpoint._stream import StreamCutter
 from checkpoint._workers import Workers
-from checkpoint._writing import ALIGNED, Chunk, Encoder, StreamCutter
+from checkpoint._writing import ALIGNED, Chunk, Encoder, as_stored
 from checkpoint.errors import FormatError, IntegrityError
 
 MAGIC = b"\xcbckpt\r\n\x1a"
@@ -54,7 +56,14 @@ class FileWriter:
                 self._record(_PADDING, bytes(-(self._at + 2 * _HEAD) % _format.ALIGNMENT))
             at = self._record(_BLOB, chunk.stored)
             self._placed[chunk.digest] = Blob(
-                chunk.digest, chunk.length, chunk.codec, None, at, len(chunk.stored)
+                chunk.digest,
+                chunk.length,
+                chunk.codec,
+                None,
+                at,
+                len(chunk.stored),
+                chunk.filter,
+                chunk.base,
             )
         return self._placed[chunk.digest]
 
@@ -83,7 +92,7 @@ def write_snapshot(
 ) -> None:
     """Write buffers and stream, and *manifest* with their places filled in."""
     file = FileWriter(write)
-    cut = (chunk for buffer in buffers for chunk in fixed(buffer))
+    cut = (Piece(chunk) for buffer in buffers for chunk in fixed(buffer))
     rows = [file.add(chunk) for chunk in workers.ahead(encoder, cut)]
     part, chunks = stream.finish()
     rows += [file.add(chunk) for chunk in chunks]
@@ -94,13 +103,14 @@ def write_snapshot(
     file.finish(filled)
 
 
-def copy_snapshot(write: Write, manifest: Manifest, rows: Iterable[Blob], fetch: Fetch) -> None:
+def copy_snapshot(write: Write, manifest: Manifest, rows: Sequence[Blob], source: Source) -> None:
     """Write a snapshot of a repository, its blobs as they are stored there, each checked."""
     file = FileWriter(write)
     placed = []
+    wholes = whole_blobs(rows)
     for blob in rows:
-        stored = stored_bytes(blob, fetch)
-        placed.append(file.add(Chunk(blob.digest, blob.length, blob.codec, stored)))
+        stored = stored_bytes(blob, source, wholes)
+        placed.append(file.add(as_stored(blob, stored)))
     file.finish(evolve(manifest, blobs=tuple(placed), table=(), packs={}, inline=b""))
 
 
@@ -129,10 +139,23 @@ def read_snapshot(
         raise FormatError("a single file has its whole table in its manifest, and nothing inline")
     _format.check_table(manifest, manifest.blobs)
 
-    def fetch(pack: str | None, start: int, stop: int) -> Buffer:
-        return b"" if pack is not None else found.get(start, b"")
+    return manifest, read_parts(manifest.parts, manifest.blobs, _Records(found), report)
 
-    return manifest, read_parts(manifest.parts, manifest.blobs, fetch, report)
+
+@frozen
+class _Records:
+    """The blobs of a single file, by where each begins; it has no packs."""
+
+    found: Mapping[int, Buffer]
+
+    def get(self, pack: str | None, start: int, stop: int) -> Buffer:
+        return b"" if pack is not None else self.found.get(start, b"")
+
+    def fill(self, pack: str | None, start: int, target: memoryview) -> int:
+        return filled_from(self.get(pack, start, start), target)
+
+    def map(self, pack: str | None, start: int, stop: int) -> None:
+        return None
 
 
 def exactly(read: Read, size: int) -> Buffer:

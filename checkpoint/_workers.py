@@ -21,9 +21,10 @@ Item = TypeVar("Item")
 
 
 class Workers:
-    """Runs functions in threads, or at once where threads are no longer to be had."""
+    """Runs functions in threads, or at once: where threads are not wanted, or not to be had."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, threads: bool = True) -> None:
+        self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
@@ -35,6 +36,8 @@ class Workers:
 
     def submit(self, function: Callable[[Item], T], item: Item) -> Future[T]:
         """The future of `function(item)`."""
+        if not self._threads:
+            return _done(function, item)
         try:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, "checkpoint")

@@ -9,33 +9,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from itertools import chain
+from itertools import chain, repeat
 
 from attrs import evolve, frozen
-from blake3 import blake3
 
-from checkpoint._chunking import CHUNK, first_cut, fixed
+from checkpoint._chunking import CHUNK, fixed
 from checkpoint._codec import Codec
+from checkpoint._delta import Delta, Layout, Piece
 from checkpoint._format import ALIGNMENT, MAX_ROWS, PACK_MAGIC, encode_rows, pack_key
-from checkpoint._model import Blob, Buffer, Part, digest, memory
-from checkpoint._reading import stored_bytes
+from checkpoint._model import Blob, Buffer, digest, memory
+from checkpoint._reading import stored_bytes, whole_blobs
 from checkpoint._reuse import INLINE, Plan
-from checkpoint._workers import Workers, wait_for_room
+from checkpoint._workers import Workers
 from checkpoint.store import Store
 
 ALIGNED = 64 << 10  # raw blobs from here on are aligned, so that they can be mapped
-_LARGE = 1 << 20  # a piece of a stream from here on is cut by itself, uncopied
 
 
 @frozen
 class Chunk:
-    """A chunk that must be stored: plain digest and length, codec, stored bytes."""
+    """A chunk that must be stored: plain digest and length, codec, stored bytes, base."""
 
     digest: str
     length: int
     codec: str
     stored: Buffer
+    filter: str | None = None
+    base: str | None = None
+
+
+def as_stored(blob: Blob, stored: Buffer) -> Chunk:
+    """*blob* with its stored bytes, to be stored elsewhere."""
+    return Chunk(blob.digest, blob.length, blob.codec, stored, blob.filter, blob.base)
 
 
 class Scratch:
@@ -63,22 +68,34 @@ class Scratch:
 
 @frozen
 class Encoder:
-    """Digests a chunk, and encodes it unless `reuse` knows a blob that holds it."""
+    """Digests a piece, and encodes it unless `reuse` knows a blob that holds it.
+
+    It becomes a delta where `delta` finds that this pays.
+    """
 
     codec: Codec
     reuse: Callable[[str], Blob | None] = lambda digest: None
+    delta: Callable[[Piece, Buffer], Delta | None] = lambda piece, plain: None
     scratch: Scratch | None = None
+    private: bool = False
 
-    def __call__(self, view: Buffer) -> Chunk | Blob:
-        plain = self._private(view)
-        name = digest(plain)
+    def __call__(self, piece: Piece) -> Chunk | Blob:
+        plain = self._private(piece.view)
+        name = piece.digest or digest(plain)
         known = self.reuse(name)
         if known is not None:
             self.used_up(plain)
             return known
-        used, stored = self.codec.encode(plain)
-        if stored is not plain:
+        chunk = self._encoded(piece, plain, name)
+        if chunk.stored is not plain:
             self.used_up(plain)
+        return chunk
+
+    def _encoded(self, piece: Piece, plain: Buffer, name: str) -> Chunk:
+        delta = self.delta(piece, plain) if self.codec.name != "none" else None
+        if delta is not None:
+            return Chunk(name, len(plain), "zstd", delta.stored, delta.filter, delta.base)
+        used, stored = self.codec.encode(plain)
         return Chunk(name, len(plain), used, stored)
 
     def used_up(self, plain: Buffer) -> None:
@@ -88,72 +105,11 @@ class Encoder:
 
     def _private(self, view: Buffer) -> Buffer:
         """*view* if nobody can change it, else a copy."""
-        if isinstance(view, bytes) or isinstance(getattr(view, "obj", None), bytes):
+        if self.private or isinstance(view, bytes) or isinstance(view.obj, bytes):
             return view
         if self.scratch is None or len(view) < ALIGNED:
             return bytes(view)
         return self.scratch.copy(view)
-
-
-class StreamCutter:
-    """Cuts and encodes a stream while it is being made."""
-
-    def __init__(self, encoder: Encoder, workers: Workers) -> None:
-        self._encoder = encoder
-        self._workers = workers
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget what was written: the pickler begins anew."""
-        self._pending = bytearray()
-        self._futures: list[Future[Chunk | Blob]] = []
-        self._digest = blake3()
-        self.length = 0
-
-    def write(self, piece: Buffer) -> None:
-        """Take the next bytes of the stream; large pieces are not copied together."""
-        view = memoryview(piece).cast("B")
-        if len(view) < _LARGE:
-            self._digest_next(view)
-            self._pending += view
-            self._cut(CHUNK)
-            return
-        self._cut(0)
-        for chunk in fixed(view):
-            private = bytes(chunk) if not isinstance(chunk.obj, bytes) else chunk
-            self._digest_next(private)
-            self._submit(private)
-
-    def finish(self) -> tuple[Part, list[Chunk | Blob]]:
-        """The part and its chunks, in order."""
-        if self._futures:
-            self._cut(0)
-            chunks = [future.result() for future in self._futures]
-        else:
-            # Not worth a thread.
-            chunks = [self._encoder(chunk) for chunk in self._chunks(0)]
-        whole = self._digest.hexdigest()
-        return Part("stream", self.length, len(chunks), ("deframed",), whole), chunks
-
-    def _digest_next(self, plain: Buffer) -> None:
-        self.length += len(plain)
-        self._digest.update(plain)
-
-    def _cut(self, enough: int) -> None:
-        for chunk in self._chunks(enough):
-            self._submit(chunk)
-
-    def _chunks(self, enough: int) -> Iterator[bytes]:
-        """Cut chunks off what is pending while it holds more than *enough* bytes."""
-        while len(self._pending) > enough:
-            size = first_cut(self._pending)
-            chunk = bytes(memoryview(self._pending)[:size])
-            del self._pending[:size]
-            yield chunk
-
-    def _submit(self, chunk: Buffer) -> None:
-        self._futures.append(self._workers.submit(self._encoder, chunk))
-        wait_for_room(self._futures)
 
 
 @frozen
@@ -191,6 +147,7 @@ class Placer:
 
     def take_along(self, plan: Plan, rows: list[Blob], beside: list[Blob]) -> Iterator[Buffer]:
         """Store again what *rows* need of packs that are mostly dead; *beside* counts as live."""
+        wholes = whole_blobs(rows)
         live: Counter[str] = Counter()
         for blob in {(b.pack, b.offset): b for b in (*rows, *beside)}.values():
             live[blob.pack or ""] += blob.stored
@@ -199,9 +156,10 @@ class Placer:
             if pack is None or pack == self._pack:
                 continue
             if plan.is_mostly_dead(pack, live[pack]):
-                stored = stored_bytes(blob, plan.fetch)
+                stored = stored_bytes(blob, plan.source, wholes)
+                chunk = as_stored(blob, stored)
                 moved: list[Blob] = []
-                yield from self.place([Chunk(blob.digest, blob.length, blob.codec, stored)], moved)
+                yield from self.place([chunk], moved)
                 rows[at] = moved[0]
 
     def _pad(self, chunk: Chunk) -> Iterator[bytes]:
@@ -212,7 +170,16 @@ class Placer:
 
     def _put(self, chunk: Chunk) -> Blob:
         size = len(chunk.stored)
-        blob = Blob(chunk.digest, chunk.length, chunk.codec, self._pack, self.size, size)
+        blob = Blob(
+            chunk.digest,
+            chunk.length,
+            chunk.codec,
+            self._pack,
+            self.size,
+            size,
+            chunk.filter,
+            chunk.base,
+        )
         self._new[chunk.digest] = blob
         self.size += size
         return blob
@@ -226,11 +193,13 @@ def write_pack(
     encoder: Encoder,
     workers: Workers,
     report: Callable[[int], object],
+    old: Layout | None = None,
 ) -> Packed:
     """Store what is new of *buffers* and *stream* in one pack; little goes inline instead.
 
-    Rows stand in the order buffers, stream: a stream's number of chunks
-    changes, and what follows it would move.  IntegrityError if a pack that was
+    Rows stand in the order buffers, stream, bases: a stream's number of chunks
+    changes, and what follows it would move.  *old* is what the buffers are
+    compared with.  IntegrityError if a pack that was
     to be left behind is damaged.
     """
     pack = plan.new_pack()
@@ -239,16 +208,17 @@ def write_pack(
     table: list[Blob] = []
 
     def pieces() -> Iterator[Buffer]:
-        cut = chain.from_iterable(fixed(buffer) for buffer in buffers)
+        cut = _cut(buffers, old)
         # Less than a chunk in all is not worth a thread.
         threaded = sum(memoryview(buffer).nbytes for buffer in buffers) >= CHUNK
         encoded = workers.ahead(encoder, cut) if threaded else map(encoder, cut)
         chunks = chain(encoded, stream)
         yield from placer.place(_counted(chunks, report), rows)
+        rows.extend(_bases(rows, plan))
         yield from placer.take_along(plan, rows, table)
         if len(rows) > MAX_ROWS:
             lists = range(0, len(rows), MAX_ROWS)
-            listed = (encoder(encode_rows(rows[at : at + MAX_ROWS])) for at in lists)
+            listed = (encoder(Piece(encode_rows(rows[at : at + MAX_ROWS]))) for at in lists)
             yield from placer.place(listed, table)
             yield from placer.take_along(plan, table, rows)
 
@@ -260,6 +230,27 @@ def write_pack(
     plan.hold()
     store.put(pack_key(pack), chain([PACK_MAGIC], head, rest))
     return Packed(tuple(rows), tuple(table), pack, placer.size, b"")
+
+
+def _cut(buffers: Sequence[Buffer], old: Layout | None) -> Iterator[Piece]:
+    """The pieces of *buffers*, each with what lay in its place in *old*."""
+    lengths = [memoryview(buffer).nbytes for buffer in buffers]
+    places: Iterable[list[Sequence[Blob]]] = repeat([]) if old is None else old.buffers(lengths)
+    for buffer, before in zip(buffers, places, strict=False):
+        for index, view in enumerate(fixed(buffer)):
+            near = tuple(rows[index] for rows in before if index < len(rows))
+            yield Piece(view, near, probed=True)
+
+
+def _bases(rows: Sequence[Blob], plan: Plan) -> Iterator[Blob]:
+    """The rows that *rows* need beside them: the bases of deltas."""
+    there = set(whole_blobs(rows))
+    for row in rows:
+        if row.base is not None and row.base not in there:
+            there.add(row.base)
+            base = plan.base(row)
+            assert base is not None  # Or nobody would have made or reused the delta.
+            yield base
 
 
 def _take(pieces: Iterator[Buffer], limit: int) -> tuple[list[Buffer], bool]:

@@ -15,15 +15,24 @@ PACKAGE = Path(checkpoint.__file__).parent
 # its own floor only what stands before it.
 FLOORS: list[tuple[str, list[str]]] = [
     ("values", ["errors", "_model"]),
-    ("bytes", ["_chunking", "_codec", "_format", "_workers"]),
+    (
+        "bytes",
+        ["_chunking", "_references", "_alignment", "_renumbering", "_codec", "_format",
+         "_workers"],
+    ),
     ("store", ["store._contract", "store._files", "store._local", "store._memory", "store"]),
     (
         "bytes on a store",
-        ["_retention", "_lease", "_lines", "_tags", "_reading", "_reuse", "_writing",
-         "_single_file", "_repository", "_pruning"],
+        ["_retention", "_lease", "_lines", "_tags", "_reading", "_reuse", "_delta",
+         "_writing", "_earlier", "_stream", "_draft", "_single_file", "_repository", "_pruning"],
     ),
-    ("objects", ["_paths", "_refusal", "_deep_pickling", "_unpickling", "_pickling"]),
-    ("roof", ["_members", "_pickle_interface", "_checkpointer"]),
+    (
+        "objects",
+        ["_paths", "_refusal", "_deep_pickling", "_unpickling", "_spans", "_selecting",
+         "_pickling"],
+    ),
+    ("roof", ["_members", "_pickle_interface", "_forking", "_background", "_saving",
+              "_checkpointer"]),
     ("face", [""]),
     ("edges", ["_cli", "__main__", "testing._contract", "testing._crashing", "testing"]),
 ]  # fmt: skip

@@ -59,14 +59,19 @@ def read_document(raw: bytes) -> Json:
     return document
 
 
-def decode(codec: str, stored: bytes, length: int) -> bytes:
+def decode(codec: str, stored: bytes, length: int, base: bytes | None) -> bytes:
     """Codecs."""
+    if base is not None and codec != "zstd":
+        raise Foreign("a delta of another codec")
     if codec == "none":
         plain, rest = stored, b""
     elif codec == "zstd":
         if zstandard.get_frame_parameters(stored).content_size != length:
             raise Damage("the frame says another length")
-        decoder = zstandard.ZstdDecompressor().decompressobj()
+        words = None
+        if base is not None:
+            words = zstandard.ZstdCompressionDict(base, zstandard.DICT_TYPE_RAWCONTENT)
+        decoder = zstandard.ZstdDecompressor(dict_data=words).decompressobj()
         plain = decoder.decompress(stored)
         rest = decoder.unused_data
     elif codec == "gzip":
@@ -84,15 +89,33 @@ def decode(codec: str, stored: bytes, length: int) -> bytes:
     return plain
 
 
-def read_blob(row: Row, fetch: Fetch) -> bytes:
+def replace_blocks(stored: bytes, length: int, base: bytes) -> bytes:
+    """Deltas with the filter `blocks`."""
+    count = int.from_bytes(stored[:2], "little")
+    numbers = [int.from_bytes(stored[at : at + 2], "little") for at in range(2, 2 + 2 * count, 2)]
+    assert len(base) == length
+    blocks = [range(length)[n * 1024 : (n + 1) * 1024] for n in numbers]
+    words = b"".join(base[b.start : b.stop] for b in blocks)
+    fresh = io.BytesIO(decode("zstd", stored[2 + 2 * count :], len(words), words))
+    plain = bytearray(base)
+    for block in blocks:
+        plain[block.start : block.stop] = fresh.read(len(block))
+    return bytes(plain)
+
+
+def read_blob(row: Row, fetch: Fetch, wholes: dict[str, Row]) -> bytes:
     """One row of the blob table: its plain bytes."""
     digest, length, filter, codec, base, _, _, stored = row
-    if filter is not None or base is not None:
-        raise Foreign("a filter or a base")
+    if filter not in (None, "blocks") or (filter and base is None):
+        raise Foreign("a filter")
     raw = fetch(row)
     if len(raw) != stored:
         raise Damage("truncated")
-    plain = decode(codec, raw, length)
+    old = None if base is None else read_blob(wholes[base], fetch, {})
+    if filter == "blocks":
+        plain = replace_blocks(raw, length, old or b"")
+    else:
+        plain = decode(codec, raw, length, old)
     if blake3(plain).hexdigest() != digest:
         raise Damage("the digest of a blob does not match")
     return plain
@@ -102,21 +125,24 @@ def read_parts(manifest: Json, fetch: Fetch) -> tuple[bytes, list[bytearray]]:
     """The stream and the buffers of a snapshot."""
     rows: list[Row] = list(manifest["blobs"])
     for row in manifest["table"]:
-        rows += json.loads(read_blob(row, fetch))
+        rows += json.loads(read_blob(row, fetch, {}))
     taken = iter(rows)
-    parts = [read_part(part, taken, fetch) for part in manifest["parts"]]
-    assert not list(taken)
+    wholes = {row[0]: row for row in rows if row[4] is None}
+    parts = [read_part(part, taken, fetch, wholes) for part in manifest["parts"]]
+    bases = {row[4] for row in rows} - {None}
+    assert bases <= set(wholes)
+    assert all(row[4] is None and row[0] in bases for row in taken)
     kinds = [part["kind"] for part in manifest["parts"]]
     assert kinds == ["buffer"] * (len(kinds) - 1) + ["stream"]
     return bytes(parts[-1]), parts[:-1]
 
 
-def read_part(part: Json, rows: Iterator[Row], fetch: Fetch) -> bytearray:
+def read_part(part: Json, rows: Iterator[Row], fetch: Fetch, wholes: dict[str, Row]) -> bytearray:
     if part["transforms"] not in ([], ["deframed"]):
         raise Foreign("a transform")
     whole = bytearray()
     for _ in range(part["blobs"]):
-        whole += read_blob(next(rows), fetch)
+        whole += read_blob(next(rows), fetch, wholes)
     if len(whole) != part["length"]:
         raise Damage("another length than promised")
     if part["digest"] is not None and blake3(whole).hexdigest() != part["digest"]:
@@ -253,6 +279,27 @@ def test_a_second_reader_reads_what_is_inline_and_what_is_reused(tmp_path: Path)
     for pack in (tmp_path / "packs").glob("*/*.pack"):
         assert pack.parent.name == pack.name[:2]
         assert pack.read_bytes().startswith(b"\xcbckpack\n")
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+def test_a_second_reader_reads_deltas_of_streams_and_buffers(tmp_path: Path, codec: str) -> None:
+    saves = Checkpointer(tmp_path / "saves", codec=codec)
+    state = state_of(7)
+    saves.save(state)
+    for number in range(1, 4):
+        state["noise"][number * 1_000 :: 5_000] = number
+        state["text"][number * 5_000] = "a longer line" * number
+        saves.save(state)
+    folder = Folder(tmp_path / "saves")
+    assert equal(folder.load("main", 4), state)
+    manifest = folder.manifest("main", 4)
+    deltas = [row for row in manifest["blobs"] if row[4] is not None]
+    taken = sum(part["blobs"] for part in manifest["parts"])
+    assert {row[2] for row in deltas} == {None, "blocks"}
+    assert len(manifest["blobs"]) > taken, "bases that no part holds stand behind"
+    saves.export(4, tmp_path / "v4.ckpt")
+    with open(tmp_path / "v4.ckpt", "rb") as file:
+        assert equal(load_file(file)[0], state)
 
 
 def test_a_second_reader_reads_a_table_of_more_than_a_thousand_rows(tmp_path: Path) -> None:

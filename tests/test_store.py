@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import mmap
 import os
 import pickle
 import resource
@@ -24,17 +25,24 @@ import pytest
 
 import checkpoint
 from checkpoint.errors import ConflictError, IntegrityError, NotFoundError, StoreError
-from checkpoint.store import LocalStore, Locking, MemoryStore, Store, _files, _local
-from checkpoint.testing import CrashingStore, LockingContract, SimulatedCrash, StoreContract
+from checkpoint.store import LocalStore, Locking, Mappable, MemoryStore, Store, _files, _local
+from checkpoint.testing import (
+    CrashingStore,
+    LockingContract,
+    MappableContract,
+    SimulatedCrash,
+    StoreContract,
+)
 
 SOURCE = Path(checkpoint.__file__).parent.parent
 NEVER = 10**9
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+needs_links = pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links")
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd")
 
 
-class TestLocalStore(StoreContract, LockingContract):
+class TestLocalStore(StoreContract, LockingContract, MappableContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
         return LocalStore(tmp_path / "root")
@@ -52,6 +60,23 @@ class TestCrashingStore(StoreContract, LockingContract):
         return CrashingStore(MemoryStore(), crash_at=NEVER)
 
 
+class TestCrashingStoreOfALocalStore(MappableContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        return CrashingStore(LocalStore(tmp_path / "root"), crash_at=NEVER)
+
+
+@needs_proc
+class TestLocalStoreWhereOpenFilesStay(StoreContract, LockingContract):
+    """Windows's rule, which its own sharing modes enforce there."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+        open_files_stay(monkeypatch)
+        monkeypatch.setattr(os, "fsync", lambda fd: None)
+        return LocalStore(tmp_path / "root")
+
+
 class TestLocalStoreWithNoLinksButRenameat2(StoreContract, LockingContract):
     @pytest.fixture
     def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
@@ -67,6 +92,183 @@ class TestLocalStoreWithNeither(StoreContract, LockingContract):
         monkeypatch.setattr(_files, "_renameat2", lambda temp, final: errno.ENOSYS)
         monkeypatch.setattr(os, "fsync", lambda fd: None)
         return LocalStore(tmp_path / "root")
+
+
+# Where a file that is open can be neither moved nor removed
+
+
+def open_files_stay(patch: pytest.MonkeyPatch) -> None:
+    """Refuse to move or remove what this process has open, and tell the store so."""
+    for module in (_files, _local):
+        patch.setattr(module, "OPEN_FILES_STAY", True)
+    for verb in ("link", "unlink", "rename", "replace"):
+        patch.setattr(os, verb, _refusing_what_is_open(getattr(os, verb)))
+
+
+def _refusing_what_is_open(real: Callable[..., None]) -> Callable[..., None]:
+    def call(path: str, *others: str) -> None:
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(int(fd)), os.stat(path)):
+                    break
+        else:
+            real(path, *others)
+            return
+        raise PermissionError(errno.EACCES, "the file is open", path)
+
+    return call
+
+
+@needs_proc
+@pytest.mark.parametrize("links", [True, False])
+def test_where_open_files_stay_a_failed_put_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    open_files_stay(monkeypatch)
+    if not links:
+        monkeypatch.setattr(os, "link", _refusing(errno.EPERM))
+    store = LocalStore(tmp_path)
+    store.put("a/older", [b"older"])
+    with pytest.raises(ValueError, match="in the pieces"):
+        store.put("a/key", _raising(ValueError("in the pieces")))
+    with monkeypatch.context() as patch:
+        patch.setattr(_local, "publish", _refusing(errno.EIO))
+        with pytest.raises(StoreError):
+            store.put("a/key", [b"bytes"])
+    assert _files_below(tmp_path) == ["a/older"]
+    with monkeypatch.context() as patch:
+        patch.setattr(_local, "sync_folder", _refusing(errno.EIO))
+        with pytest.raises(StoreError):
+            store.put("a/key", [b"published, and withdrawn"])
+    assert _files_below(tmp_path) == ["a/older"]
+
+
+@needs_proc
+def test_where_open_files_stay_a_file_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_files_stay(monkeypatch)
+    final = tmp_path / "file"
+    for content in (b"first", b"second"):
+        with _local.replace_file(final) as file:
+            file.write(content)
+        assert final.read_bytes() == content
+    with pytest.raises(ValueError, match="in the block"), _local.replace_file(final) as file:
+        raise ValueError("in the block")
+    assert final.read_bytes() == b"second"
+    assert _files_below(tmp_path) == ["file"]
+
+
+@needs_proc
+def test_where_open_files_stay_what_the_dead_left_is_tidied_and_the_living_spared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_files_stay(monkeypatch)
+    store = LocalStore(tmp_path)
+    (tmp_path / f"{_files.TEMP}dead").touch()
+
+    def tidied() -> Iterator[bytes]:
+        store.tidy()
+        yield b"bytes"
+
+    store.put("key", tidied())
+    assert _files_below(tmp_path) == ["key"]
+
+
+@needs_proc
+def test_the_rule_of_open_files_catches_who_never_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_files_stay(monkeypatch)
+    monkeypatch.setattr(_local._Output, "let_go", lambda output: None)
+    with pytest.raises(StoreError, match="permission denied"):
+        LocalStore(tmp_path).put("key", [b"bytes"])
+
+
+# Maps
+
+
+def _store_of_one(home: Path, size: int = 100_000) -> LocalStore:
+    store = LocalStore(home)
+    store.put("key", [bytes(size)])
+    return store
+
+
+@needs_proc
+def test_a_map_that_is_dropped_leaves_nothing_open(tmp_path: Path) -> None:
+    store = _store_of_one(tmp_path)
+    before = _open_files()
+    maps = [store.map("key", 0, 100_000)[50:] for _ in range(5)]
+    # Before 3.13 Python keeps a descriptor of its own for each map.
+    assert _open_files() == before + (0 if sys.version_info >= (3, 13) else 5)
+    for start, stop, error in [(0, 100_001, IntegrityError), (-1, 2, ValueError)]:
+        with pytest.raises(error):
+            store.map("key", start, stop)
+    maps.clear()
+    assert _open_files() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how much may be mapped is the system's")
+def test_a_map_may_be_larger_than_memory(tmp_path: Path) -> None:
+    if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2":
+        pytest.skip("this system reserves memory for each map")
+    store = _store_of_one(tmp_path, size=10)
+    size = 1 << 41
+    os.truncate(tmp_path / "key", size)
+    mapped = store.map("key", 64, size)
+    mapped[0] = 1
+    assert (mapped[0], mapped[-1], len(mapped)) == (1, 0, size - 64)
+
+
+@pytest.mark.parametrize("code", [errno.ENODEV, errno.ENOMEM, errno.EMFILE])
+def test_a_file_that_cannot_be_mapped_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    store = _store_of_one(tmp_path)
+    monkeypatch.setattr(mmap, "mmap", _refusing(code))
+    with pytest.raises(StoreError) as caught:
+        store.map("key", 0, 10)
+    assert caught.value.key == "key"
+    assert caught.value.__cause__.errno == code
+    assert type(caught.value) is StoreError
+
+
+# Links
+
+
+@needs_links
+def test_tidying_does_not_leave_the_folder(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / f"{_files.TEMP}anothers").write_bytes(b"not ours")
+    store = LocalStore(tmp_path / "root")
+    store.put("a/key", [b"bytes"])
+    (tmp_path / "root/link").symlink_to(outside)
+    (tmp_path / "root/a/deeper").symlink_to(outside)
+    (tmp_path / f"root/a/{_files.TEMP}link").symlink_to(outside / f"{_files.TEMP}anothers")
+    (tmp_path / f"root/a/{_files.TEMP}dead").touch()
+    store.tidy()
+    assert os.listdir(outside) == [f"{_files.TEMP}anothers"]
+    assert sorted(os.listdir(tmp_path / "root/a")) == [f"{_files.TEMP}link", "deeper", "key"]
+
+
+@needs_links
+def test_a_store_may_itself_be_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "root").symlink_to(tmp_path / "disk")
+    store = LocalStore(tmp_path / "root")
+    store.put("a/key", [b"bytes"])
+    (tmp_path / f"disk/{_files.TEMP}dead").touch()
+    store.tidy()
+    assert _files_below(tmp_path / "disk") == ["a/key"]
+
+
+@needs_links
+def test_keys_behind_a_link_are_listed(tmp_path: Path) -> None:
+    LocalStore(tmp_path / "disk").put("key", [b"bytes"])
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/packs").symlink_to(tmp_path / "disk")
+    assert LocalStore(tmp_path / "root").keys("") == ["packs/key"]
 
 
 # Other filesystems
@@ -416,6 +618,7 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="in the pieces"):
         store.put("a/other", _raising(ValueError("in the pieces")))
     store.get("a/key", 1, 2)
+    store.fill("a/key", 1, memoryview(bytearray(2)))
     with store.lock("a/lock", wait=False):
         assert store.lock("a/lock", wait=False) is None
     store.keys("")
@@ -702,6 +905,7 @@ def test_a_crash_comes_at_each_write_and_ends_everything(inner: Any, when: Any) 
         for call in (
             lambda: store.put("c", [b"3"]),  # noqa: B023
             lambda: store.get("a"),  # noqa: B023
+            lambda: store.fill("a", 0, memoryview(bytearray())),  # noqa: B023
             lambda: store.keys(""),  # noqa: B023
             lambda: store.delete([]),  # noqa: B023
             lambda: store.delete(["a"]),  # noqa: B023
@@ -762,17 +966,31 @@ def test_a_crash_is_not_an_exception() -> None:
     assert not issubclass(SimulatedCrash, Exception)
 
 
-def test_a_crashing_store_locks_where_its_inner_store_does() -> None:
+def test_a_crash_ends_mapping_too(tmp_path: Path) -> None:
+    store = CrashingStore(LocalStore(tmp_path), crash_at=1, when="after")
+    with pytest.raises(SimulatedCrash):
+        store.put("key", [b"bytes"])
+    with pytest.raises(SimulatedCrash):
+        store.map("key", 0, 5)
+
+
+def test_a_crashing_store_locks_and_maps_where_its_inner_store_does(tmp_path: Path) -> None:
     class Bare:
         def put(self, key: str, pieces: Any) -> None: ...
         def get(self, key: str, start: int = 0, stop: int | None = None) -> memoryview: ...
+        def fill(self, key: str, start: int, target: memoryview) -> int: ...
         def keys(self, prefix: str) -> list[str]: ...
         def delete(self, keys: Any) -> None: ...
 
-    assert isinstance(Bare(), Store)
-    assert isinstance(CrashingStore(MemoryStore(), 1), Locking)
-    assert not isinstance(CrashingStore(Bare(), 1), Locking)
-    assert isinstance(CrashingStore(Bare(), 1), Store)
+    class Mapping(Bare):
+        def map(self, key: str, start: int, stop: int) -> memoryview: ...
+
+    inner = [Bare(), Mapping(), MemoryStore(), LocalStore(tmp_path)]
+    for one, locks, maps in zip(inner, [0, 0, 1, 1], [0, 1, 0, 1], strict=True):
+        for store in (one, CrashingStore(one, 1)):
+            assert isinstance(store, Store)
+            assert isinstance(store, Locking) == bool(locks)
+            assert isinstance(store, Mappable) == bool(maps)
 
 
 @pytest.mark.parametrize(("crash_at", "when"), [(0, "before"), (-1, "after"), (1, "during")])

@@ -1,4 +1,4 @@
-"""The store contract: four verbs, and locks where processes share one machine.
+"""The store contract: five verbs; locks and maps where processes share one machine.
 
 Nothing is ever overwritten, so there is no cache to invalidate, no rename, no
 `exists`, and no capability flag to ask first.  `checkpoint.testing.StoreContract`
@@ -42,6 +42,17 @@ class Store(Protocol):
         """
         ...
 
+    def fill(self, key: str, start: int, target: memoryview) -> int:
+        """Read the bytes of *key* from *start* on into *target*; how many there were.
+
+        Fewer than *target* takes only where the object ends; what lies beyond
+        them in *target* stays as it was.  When it raises, *target* may hold
+        anything.  Threads may fill parts of the same memory at once.
+        NotFoundError if the key is absent; TypeError if *target* is not memory
+        to write, in one run.
+        """
+        ...
+
     def keys(self, prefix: str) -> list[str]:
         """Every key below *prefix* (empty, or ending in `/`), sorted."""
         ...
@@ -80,6 +91,23 @@ class Locking(Protocol):
         ...
 
 
+@runtime_checkable
+class Mappable(Protocol):
+    """What a store adds where an object can be memory without being read first."""
+
+    def map(self, key: str, start: int, stop: int) -> memoryview:
+        """The bytes [start, stop) of *key* as copy-on-write memory, each page read when touched.
+
+        It is the caller's to write, and nobody else sees what is written.  It
+        stays right when the key is deleted.  What begins at a multiple of 64
+        in the object does so in memory.  NotFoundError if the key is absent;
+        IntegrityError if the object ends before *stop*.  Nothing later can be
+        an exception: a page that cannot be read, or a file that somebody cuts
+        short, ends the process.
+        """
+        ...
+
+
 def is_key(key: str) -> bool:
     """Whether *key* may name an object."""
     return _KEY.match(key) is not None
@@ -90,3 +118,13 @@ def check_key(key: str) -> str:
     if not is_key(key):
         raise ValueError(f"not a store key: {key!r}")
     return key
+
+
+def check_target(start: int, target: memoryview) -> memoryview:
+    """*target* as plain bytes if it can be filled, else TypeError; ValueError for a bad *start*."""
+    plain = memoryview(target).cast("B")
+    if plain.readonly:
+        raise TypeError("memory to fill must be writable")
+    if start < 0:
+        raise ValueError(f"start must be at least 0, not {start}")
+    return plain

@@ -21,6 +21,9 @@ else:
 # Files whose names begin so are not keys; once nobody locks them they are litter.
 TEMP = ".tmp-"
 
+# Whether a file that is open can be neither removed nor renamed.
+OPEN_FILES_STAY = sys.platform == "win32"
+
 # A folder that cannot be synced at all says so with these; EIO is a failure.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -131,6 +134,11 @@ class FileLock:
         if self not in _held:
             return  # A child of fork: the lock is the parent's.
         _held.discard(self)
+        if OPEN_FILES_STAY:
+            os.close(self._fd)
+            with suppress(OSError):  # Whoever waits for it has it open, and keeps it there.
+                os.unlink(self._path)
+            return
         # Remove first: who waits for the lock must see that the file is gone.
         with suppress(OSError):
             os.unlink(self._path)
@@ -158,6 +166,19 @@ def lock_file(path: str, *, wait: bool, create: bool = True) -> FileLock | None:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def remove_if_left(path: str) -> None:
+    """Remove the temporary file at *path* unless its writer lives."""
+    if OPEN_FILES_STAY:
+        with suppress(FileNotFoundError, PermissionError):  # A living writer has it open.
+            os.unlink(path)
+        return
+    # A living writer holds a lock on it.
+    lock = lock_file(path, wait=False, create=False)
+    if lock is not None:
+        with lock:
+            pass
 
 
 def lock_fd(fd: int, path: str, *, wait: bool) -> bool:

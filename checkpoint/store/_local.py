@@ -10,34 +10,52 @@ The recipe of `put` is the crash-safety argument, so it is kept in one place:
 A folder's own name is made durable once by each process that puts below it:
 another process may have made it and died before it was.  A failed fsync is
 never retried on the same file, because the kernel may have dropped the pages
-and say yes the second time.
+and say yes the second time.  Windows moves and removes no file that is open:
+there the temp file is closed after its fsync.
 """
 
 from __future__ import annotations
 
 import errno
+import io
+import mmap
 import os
 import secrets
 import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from checkpoint._model import Buffer, memory
 from checkpoint.errors import ConflictError, IntegrityError, NotFoundError, StoreError
-from checkpoint.store._contract import check_key, is_key
+from checkpoint.store._contract import check_key, check_target, is_key
 from checkpoint.store._files import (
+    OPEN_FILES_STAY,
     TEMP,
     FileLock,
     lock_fd,
     lock_file,
     publish,
+    remove_if_left,
     sync_file,
     sync_folder,
 )
 
 _WRITE_BACK = 8 << 20  # bytes after which the disk is told to begin
+
+# Copy-on-write without a reservation: a map may be larger than memory and swap together.
+# The number is Linux's; Python has no name for it before 3.13.  Windows has neither.
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+_COPY_ON_WRITE: dict[str, Any] = (
+    {"flags": mmap.MAP_PRIVATE | _NO_RESERVE, "prot": mmap.PROT_READ | mmap.PROT_WRITE}
+    if hasattr(mmap, "MAP_PRIVATE")
+    else {"access": mmap.ACCESS_COPY}
+)
+if hasattr(mmap, "MAP_PRIVATE") and sys.version_info >= (3, 13):
+    # Else each map keeps a descriptor of its own open, of which a process has some 1,000.
+    _COPY_ON_WRITE["trackfd"] = False
+
 _RETRYABLE = {errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.ESTALE, errno.EBUSY}
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space and save again",
@@ -50,6 +68,7 @@ _ADVICE = {
     errno.EEXIST: "a file stands where a folder is needed",
     errno.EMFILE: "too many open files",
     errno.ENOLCK: "this filesystem has no file locks; mount it with them",
+    errno.ENODEV: "this filesystem cannot be mapped into memory; read from it instead",
     errno.ENOSYS: "this filesystem has no file locks; mount it with them",
 }
 
@@ -86,13 +105,14 @@ class LocalStore:
             folder = os.path.dirname(final)
             self._make_durable(folder)
             temp, fd = _open_temp(folder)
+        output = _Output(fd)
         try:
-            output = _Output(fd)
             for piece in pieces:  # What it raises is not ours to explain.
                 with self._explained("write", key):
                     output.write(piece)
             with self._explained("write", key):
                 sync_file(fd)
+                output.let_go()
                 try:
                     publish(temp, final)
                 except FileExistsError as error:
@@ -101,28 +121,45 @@ class LocalStore:
                     os.unlink(temp)
                 sync_folder(folder)
         except BaseException:
-            _withdraw(fd, temp, final)
+            output.let_go()
+            _withdraw(output, temp, final)
             raise
         finally:
-            # All that a close can still report, the fsync has reported before.
-            with suppress(OSError):
-                os.close(fd)
+            output.close()
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> memoryview:
         """The bytes [start, stop) of *key* in fresh memory; NotFoundError if absent."""
-        with self._explained("read", key), open(self._path(key), "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
+        with self._reading(key) as (file, size):
             stop = size if stop is None else min(stop, size)
             start = min(start, size)
             fresh = memory(max(0, stop - start))
-            file.seek(start)
-            filled = 0
-            while filled < len(fresh):
-                count = file.readinto(fresh[filled:])
-                if not count:
-                    break
-                filled += count
-            return fresh[:filled]
+            return fresh[: _read_into(file, start, fresh)]
+
+    def fill(self, key: str, start: int, target: memoryview) -> int:
+        """Read the bytes of *key* from *start* on into *target*; how many there were."""
+        target = check_target(start, target)
+        with self._reading(key) as (file, size):
+            return _read_into(file, min(start, size), target)
+
+    def map(self, key: str, start: int, stop: int) -> memoryview:
+        """The bytes [start, stop) of *key* as copy-on-write memory.
+
+        On Windows a key cannot be deleted while it is mapped.  Before Python
+        3.13 each map holds a file descriptor, so map what lies together at once.
+        """
+        if not 0 <= start <= stop:
+            raise ValueError(f"no range of bytes: {start} to {stop}")
+        with self._reading(key) as (file, size):
+            # Asked of the file that is mapped: to touch a page beyond its end ends the process.
+            if size < stop:
+                where = self._where(key)
+                raise IntegrityError(f"{where} is truncated: {size} bytes, not {stop}", key=key)
+            if start == stop:
+                return memoryview(bytearray())
+            before = start % mmap.ALLOCATIONGRANULARITY
+            length = before + stop - start
+            mapped = mmap.mmap(file.fileno(), length, offset=start - before, **_COPY_ON_WRITE)
+            return memoryview(mapped)[before:]
 
     def keys(self, prefix: str) -> list[str]:
         """Every key below *prefix*, sorted; temporary files and `.DS_Store` are not keys."""
@@ -156,15 +193,11 @@ class LocalStore:
             return lock_file(path, wait=wait)
 
     def tidy(self) -> None:
-        """Remove the temporary files of writers that died."""
+        """Remove the temporary files of writers that died; links are not followed."""
         with self._explained("tidy", ""):
-            for below in _walk(self.root):
+            for below in _walk(self.root, links=False):
                 if _is_temp(below):
-                    # A living writer holds a lock on its temporary file.
-                    lock = lock_file(os.path.join(self.root, below), wait=False, create=False)
-                    if lock is not None:
-                        with lock:
-                            pass
+                    remove_if_left(os.path.join(self.root, below))
 
     def _path(self, key: str) -> str:
         return os.path.join(self.root, *check_key(key).split("/"))
@@ -182,6 +215,12 @@ class LocalStore:
                 os.mkdir(folder)
             sync_folder(parent)
         self._durable.add(folder)
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[tuple[io.FileIO, int]]:
+        """The file of *key*, open to read, and its size."""
+        with self._explained("read", key), open(self._path(key), "rb", buffering=0) as file:
+            yield file, os.fstat(file.fileno()).st_size
 
     @contextmanager
     def _explained(self, verb: str, key: str) -> Iterator[None]:
@@ -221,20 +260,23 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     final = os.path.realpath(os.fspath(path))
     try:
         temp, fd = _open_temp(os.path.dirname(final))
+        output = _Output(fd)
         try:
             with open(fd, "wb", closefd=False) as file:
                 yield file
             sync_file(fd)
             with suppress(FileNotFoundError):
                 os.chmod(temp, stat.S_IMODE(os.stat(final).st_mode))
+            output.let_go()
             os.replace(temp, final)
             sync_folder(os.path.dirname(final))
         except BaseException:
+            output.let_go()
             with suppress(OSError):
                 os.unlink(temp)
             raise
         finally:
-            os.close(fd)
+            output.close()
     except OSError as error:
         why = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise StoreError(f"cannot write {final}: {why}", key=final) from error
@@ -265,8 +307,8 @@ def _open_temp(folder: str) -> tuple[str, int]:
     while True:
         path = os.path.join(folder, TEMP + secrets.token_hex(8))
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
-        if sys.platform == "win32":
-            return path, fd  # An open file cannot be removed there.
+        if OPEN_FILES_STAY:
+            return path, fd  # That it is open says enough.
         try:
             if lock_fd(fd, path, wait=True):
                 return path, fd
@@ -282,6 +324,7 @@ class _Output:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._identity: os.stat_result | None = None
         self._written = 0
         self._begun = 0
 
@@ -301,11 +344,29 @@ class _Output:
                 os.posix_fadvise(self._fd, self._begun, length, os.POSIX_FADV_DONTNEED)
             self._begun = self._written
 
+    def let_go(self) -> None:
+        """Close it now where an open file can be neither moved nor removed."""
+        if OPEN_FILES_STAY and self._fd >= 0:
+            with suppress(OSError):
+                self._identity = os.fstat(self._fd)
+            self.close()
 
-def _withdraw(fd: int, temp: str, final: str) -> None:
+    def close(self) -> None:
+        """Close it, once; all that a close can still report, the fsync has reported before."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):
+                os.close(fd)
+
+    def is_at(self, path: str) -> bool:
+        """Whether *path* is this file."""
+        return os.path.samestat(self._identity or os.fstat(self._fd), os.stat(path))
+
+
+def _withdraw(output: _Output, temp: str, final: str) -> None:
     """Take back a put that failed: nobody may believe a name that a power cut can undo."""
     with suppress(OSError):
-        if os.path.samestat(os.fstat(fd), os.stat(final)):
+        if output.is_at(final):
             os.unlink(final)
             # Or a power cut could give it back after all that it names is pruned.
             sync_folder(os.path.dirname(final))
@@ -317,14 +378,26 @@ def _is_temp(below: str) -> bool:
     return os.path.basename(below).startswith(TEMP)
 
 
-def _walk(folder: str, below: str = "") -> Iterator[str]:
-    """Every file under *folder*, as a `/`-separated path below it; links are followed."""
+def _read_into(file: io.FileIO, start: int, target: memoryview) -> int:
+    """Read from *start* on until *target* is full or the file ends; how many bytes there were."""
+    file.seek(start)
+    filled = 0
+    while filled < len(target):
+        count = file.readinto(target[filled:])
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+def _walk(folder: str, below: str = "", *, links: bool = True) -> Iterator[str]:
+    """Every file under *folder*, as a `/`-separated path below it, through *links* or not."""
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        if entry.is_dir():
-            yield from _walk(entry.path, f"{below}{entry.name}/")
-        elif entry.is_file():
+        if entry.is_dir(follow_symlinks=links):
+            yield from _walk(entry.path, f"{below}{entry.name}/", links=links)
+        elif entry.is_file(follow_symlinks=links):
             yield below + entry.name

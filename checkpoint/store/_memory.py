@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from typing import NoReturn
 
 from checkpoint._model import Buffer, memory
 from checkpoint.errors import ConflictError, NotFoundError
-from checkpoint.store._contract import check_key
+from checkpoint.store._contract import check_key, check_target
 
 
 class MemoryStore:
@@ -23,6 +24,9 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"<MemoryStore of {len(self._objects)} keys>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a MemoryStore lives in one process: another would write into a copy of it")
+
     def put(self, key: str, pieces: Iterable[Buffer]) -> None:
         """Create *key*; ConflictError if it exists."""
         check_key(key)
@@ -36,13 +40,17 @@ class MemoryStore:
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> memoryview:
         """A private copy of the bytes [start, stop) of *key*."""
-        stored = self._objects.get(check_key(key))
-        if stored is None:
-            raise NotFoundError(f"no {key} in this store", key=key)
-        wanted = memoryview(stored)[start:stop]
+        wanted = self._stored(key)[start:stop]
         fresh = memory(len(wanted))
         fresh[:] = wanted
         return fresh
+
+    def fill(self, key: str, start: int, target: memoryview) -> int:
+        """Copy the bytes of *key* from *start* on into *target*; how many there were."""
+        target = check_target(start, target)
+        there = self._stored(key)[start : start + len(target)]
+        target[: len(there)] = there
+        return len(there)
 
     def keys(self, prefix: str) -> list[str]:
         """Every key below *prefix*, sorted."""
@@ -68,6 +76,12 @@ class MemoryStore:
 
     def tidy(self) -> None:
         """Nothing to do: a put that fails leaves nothing in memory."""
+
+    def _stored(self, key: str) -> memoryview:
+        stored = self._objects.get(check_key(key))
+        if stored is None:
+            raise NotFoundError(f"no {key} in this store", key=key)
+        return memoryview(stored)
 
     def _release(self, key: str) -> None:
         with self._changed:

@@ -2,6 +2,7 @@
 
     StoreContract      a pytest class: every line of the store contract
     LockingContract    the same for stores that lock
+    MappableContract   the same for stores that map
     CrashingStore      a store whose process dies at the n-th write
 
 The contracts need pytest; nothing else of `checkpoint` does.
@@ -14,14 +15,20 @@ from typing import TYPE_CHECKING, Any
 from checkpoint.testing._crashing import CrashingStore, SimulatedCrash
 
 if TYPE_CHECKING:
-    from checkpoint.testing._contract import LockingContract, StoreContract
+    from checkpoint.testing._contract import LockingContract, MappableContract, StoreContract
 
-__all__ = ["CrashingStore", "LockingContract", "SimulatedCrash", "StoreContract"]
+__all__ = [
+    "CrashingStore",
+    "LockingContract",
+    "MappableContract",
+    "SimulatedCrash",
+    "StoreContract",
+]
 
 
 def __getattr__(name: str) -> Any:
     """The contracts, on the day they are asked for: a crashing store needs no pytest."""
-    if name not in ("LockingContract", "StoreContract"):
+    if name not in ("LockingContract", "MappableContract", "StoreContract"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import pytest
 

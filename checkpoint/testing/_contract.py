@@ -1,22 +1,26 @@
 """The store contract as tests: subclass it, give a `store` fixture, run pytest.
 
-    class TestMyStore(StoreContract, LockingContract):
+    class TestMyStore(StoreContract, LockingContract, MappableContract):
         @pytest.fixture
         def store(self):
             return MyStore(...)
 
-Each test gets an empty store.  A store that passes loses nothing and overwrites
+Leave out the contracts that your store does not promise.  Each test gets an
+empty store.  A store that passes loses nothing and overwrites
 nothing as long as its process lives; what survives a power cut no test from
 inside can say.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
+import os
 import pickle
 import threading
 import time
+import warnings
 from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +28,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from checkpoint.errors import ConflictError, NotFoundError
-from checkpoint.store import Lock, Locking, Store
+from checkpoint.errors import ConflictError, IntegrityError, NotFoundError
+from checkpoint.store import Lock, Locking, Mappable, Store
 
 T = TypeVar("T")
 
@@ -80,7 +84,7 @@ class StoreContract:
         """An empty store; the subclass gives it."""
         raise NotImplementedError("give a `store` fixture that returns an empty store")
 
-    def test_it_has_the_four_verbs(self, store: Store) -> None:
+    def test_it_has_the_five_verbs(self, store: Store) -> None:
         assert isinstance(store, Store)
 
     def test_an_empty_store_has_no_keys(self, store: Store) -> None:
@@ -322,9 +326,77 @@ class StoreContract:
         with pytest.raises(LookupError):
             store.get(key, 2, 5)
 
+    # fill
+
+    @pytest.mark.parametrize("scale", [1, 2**18])
+    @pytest.mark.parametrize("length", [0, 1, 7, 10, 11])
+    @pytest.mark.parametrize("start", [0, 3, 9, 10, 11, 2**40, 2**70])
+    def test_a_fill_reads_what_is_there_and_touches_no_more(
+        self, store: Store, start: int, length: int, scale: int
+    ) -> None:
+        whole = _pattern(10 * scale)
+        store.put("key", [whole])
+        there = whole[start * scale : (start + length) * scale]
+        around = bytearray(b"\xa5" * (length * scale + 20))
+        target = memoryview(around)[10:-10]
+        assert store.fill("key", start * scale, target) == len(there)
+        assert around[10 : 10 + len(there)] == there
+        assert around[:10] == b"\xa5" * 10
+        assert not around[10 + len(there) :].strip(b"\xa5")
+
+    def test_a_fill_of_an_empty_object_reads_nothing(self, store: Store) -> None:
+        store.put("empty", [])
+        target = bytearray(b"as it was")
+        assert store.fill("empty", 0, memoryview(target)) == 0
+        assert target == b"as it was"
+
+    def test_mapped_memory_is_filled(self, store: Store) -> None:
+        store.put("key", [b"12345678"])
+        mapped = mmap.mmap(-1, 8)
+        assert store.fill("key", 2, memoryview(mapped)) == 6
+        assert mapped[:] == b"345678\0\0"
+
+    @pytest.mark.parametrize(
+        "target",
+        [memoryview(b"readonly"), memoryview(bytearray(9))[::2], None],
+        ids=["readonly", "scattered", "none"],
+    )
+    def test_what_cannot_be_filled_is_refused(self, store: Store, target: Any) -> None:
+        store.put("key", [b"bytes"])
+        with pytest.raises(TypeError):
+            store.fill("key", 0, target)
+
+    def test_a_fill_from_below_zero_is_refused(self, store: Store) -> None:
+        store.put("key", [b"bytes"])
+        with pytest.raises(ValueError, match="start"):
+            store.fill("key", -1, memoryview(bytearray(3)))
+
+    @pytest.mark.parametrize("key", ["absent", "a/absent", "absent/below/it", "a/key/below"])
+    @pytest.mark.parametrize("size", [0, 5])
+    def test_an_absent_key_fills_nothing(self, store: Store, key: str, size: int) -> None:
+        store.put("a/key", [b"bytes"])
+        target = bytearray(b"\xa5" * size)
+        with pytest.raises(NotFoundError) as caught:
+            store.fill(key, 0, memoryview(target))
+        assert caught.value.key == key
+        assert target == b"\xa5" * size
+
+    def test_threads_fill_one_memory_in_pieces(self, store: Store) -> None:
+        whole = _pattern(THREADS * 300_000)
+        store.put("key", [whole])
+        target = memoryview(bytearray(len(whole)))
+
+        def fill(start: int) -> int:
+            return store.fill("key", start, target[start : start + 300_000])
+
+        assert _at_once(fill, list(range(0, len(whole), 300_000))) == [300_000] * THREADS
+        assert target == whole
+
     def test_reading_creates_nothing(self, store: Store) -> None:
         with pytest.raises(NotFoundError):
             store.get("a/key")
+        with pytest.raises(NotFoundError):
+            store.fill("a/key", 0, memoryview(bytearray(1)))
         store.delete(["a/key"])
         assert store.keys("a/") == []
         assert store.keys("") == []
@@ -400,6 +472,8 @@ class StoreContract:
             store.put(key, [b"bytes"])
         with pytest.raises(ValueError, match="key"):
             store.get(key)
+        with pytest.raises(ValueError, match="key"):
+            store.fill(key, 0, memoryview(bytearray(1)))
         with pytest.raises(ValueError, match="key"):
             store.delete([key])
         assert store.keys("") == []
@@ -520,6 +594,157 @@ class LockingContract:
     def test_a_bad_key_is_not_locked(self, store: Any, key: str) -> None:
         with pytest.raises(ValueError, match="key"):
             store.lock(key, wait=False)
+
+
+PAGE = mmap.ALLOCATIONGRANULARITY
+MAPPED = 3 * PAGE + 1000  # bytes in the object that is mapped: some pages, and a part of one
+
+
+class MappableContract:
+    """Every line of `checkpoint.store.Mappable`, as a test."""
+
+    @pytest.fixture
+    def store(self) -> Any:
+        """An empty store that maps; the subclass gives it."""
+        raise NotImplementedError("give a `store` fixture that returns an empty store")
+
+    def test_it_maps(self, store: Any) -> None:
+        assert isinstance(store, Mappable)
+
+    @pytest.mark.parametrize(
+        ("start", "stop"),
+        [
+            (0, 1),
+            (0, MAPPED),
+            (1, 2),
+            (64, PAGE),
+            (PAGE - 1, PAGE),
+            (PAGE - 1, PAGE + 1),
+            (PAGE, PAGE + 1),
+            (PAGE, 2 * PAGE),
+            (2 * PAGE + 5, MAPPED - 1),
+            (3 * PAGE, MAPPED),
+            (MAPPED - 1, MAPPED),
+        ],
+    )
+    def test_a_map_is_the_range(self, store: Any, start: int, stop: int) -> None:
+        whole = _pattern(MAPPED)
+        store.put("a/key", [whole])
+        mapped = store.map("a/key", start, stop)
+        assert isinstance(mapped, memoryview)
+        assert (mapped.format, mapped.ndim, mapped.itemsize) == ("B", 1, 1)
+        assert mapped.c_contiguous
+        assert not mapped.readonly
+        assert mapped == whole[start:stop]
+
+    @pytest.mark.parametrize("place", [0, 5, PAGE, MAPPED])
+    def test_an_empty_range_is_empty_memory(self, store: Any, place: int) -> None:
+        store.put("key", [_pattern(MAPPED)])
+        mapped = store.map("key", place, place)
+        assert mapped.nbytes == 0
+        assert not mapped.readonly
+
+    def test_an_empty_object_maps_to_nothing(self, store: Any) -> None:
+        store.put("empty", [])
+        assert store.map("empty", 0, 0).nbytes == 0
+
+    def test_what_is_written_to_a_map_is_seen_by_nobody_else(self, store: Any) -> None:
+        whole = _pattern(MAPPED)
+        store.put("key", [whole])
+        mine, other = store.map("key", 0, MAPPED), store.map("key", 100, MAPPED)
+        mine[:] = b"\xff" * MAPPED
+        assert other == whole[100:]
+        assert store.get("key") == whole
+        assert store.map("key", 0, MAPPED) == whole
+        assert mine == b"\xff" * MAPPED
+
+    def test_a_map_outlives_the_key(self, store: Any) -> None:
+        whole = _pattern(MAPPED)
+        store.put("a/key", [whole])
+        mapped, untouched = store.map("a/key", 5, MAPPED), store.map("a/key", 0, MAPPED)
+        mapped[-1] = 0
+        store.delete(["a/key"])
+        assert mapped == whole[5:-1] + b"\0"
+        store.put("a/key", [b"\xff" * MAPPED])
+        assert untouched == whole
+        with pytest.raises(NotFoundError):
+            store.map("a/absent", 0, 1)
+
+    def test_what_is_cut_from_a_map_keeps_it(self, store: Any) -> None:
+        whole = _pattern(MAPPED)
+        store.put("key", [whole])
+        cut = store.map("key", 0, MAPPED)[PAGE : 2 * PAGE]
+        assert cut == whole[PAGE : 2 * PAGE]
+        with cut.cast("B") as again:
+            again[0] ^= 0xFF
+        assert cut[0] == whole[PAGE] ^ 0xFF
+
+    @pytest.mark.parametrize(
+        ("start", "stop"),
+        [(0, MAPPED + 1), (MAPPED, MAPPED + 1), (MAPPED + 1, MAPPED + 1), (PAGE, 4 * PAGE),
+         (0, 2**40), (2**40, 2**41), (0, 2**70)],
+    )  # fmt: skip
+    def test_a_map_beyond_the_end_is_damage(self, store: Any, start: int, stop: int) -> None:
+        store.put("a/key", [_pattern(MAPPED)])
+        with pytest.raises(IntegrityError) as caught:
+            store.map("a/key", start, stop)
+        assert caught.value.key == "a/key"
+
+    @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (-5, -1), (5, 4)])
+    def test_a_map_of_no_range_is_refused(self, store: Any, start: int, stop: int) -> None:
+        store.put("key", [b"ten bytes."])
+        with pytest.raises(ValueError, match="range"):
+            store.map("key", start, stop)
+
+    @pytest.mark.parametrize("key", ["absent", "a/absent", "absent/below/it", "a/key/below"])
+    @pytest.mark.parametrize("size", [0, 5])
+    def test_an_absent_key_is_not_mapped(self, store: Any, key: str, size: int) -> None:
+        store.put("a/key", [b"bytes"])
+        with pytest.raises(NotFoundError) as caught:
+            store.map(key, 0, size)
+        assert caught.value.key == key
+
+    @pytest.mark.parametrize("key", BAD_KEYS, ids=ascii)
+    def test_a_bad_key_is_not_mapped(self, store: Any, key: str) -> None:
+        with pytest.raises(ValueError, match="key"):
+            store.map(key, 0, 1)
+
+    @pytest.mark.parametrize("start", [0, 64, 192, PAGE - 64, PAGE + 64, 3 * PAGE + 640])
+    def test_what_begins_at_a_multiple_of_64_does_so_in_memory(
+        self, store: Any, start: int
+    ) -> None:
+        store.put("key", [_pattern(MAPPED)])
+        for stop in (start + 1, MAPPED):
+            mapped = store.map("key", start, stop)
+            assert ctypes.addressof(ctypes.c_char.from_buffer(mapped)) % 64 == 0
+
+    def test_many_maps_stand_beside_each_other(self, store: Any) -> None:
+        whole = _pattern(MAPPED)
+        store.put("key", [whole])
+        maps = [store.map("key", start, start + 100) for start in range(0, MAPPED - 100, 200)]
+        for number, mapped in enumerate(maps):
+            mapped[0] = number % 256
+        for number, mapped in enumerate(maps):
+            assert mapped[0] == number % 256
+            assert mapped[1:] == whole[number * 200 + 1 : number * 200 + 100]
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+    def test_a_child_of_fork_has_its_own(self, store: Any) -> None:
+        whole = _pattern(MAPPED)
+        store.put("key", [whole])
+        mapped = store.map("key", 0, MAPPED)
+        mapped[0] = 1
+        with warnings.catch_warnings():
+            # Threads that other tests have left are no matter: the child takes no lock.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            right = mapped == b"\1" + whole[1:]
+            mapped[:] = b"\xff" * MAPPED
+            os._exit(0 if right and mapped[-1] == 0xFF else 1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert mapped == b"\1" + whole[1:]
 
 
 def _pattern(size: int, step: int = 7) -> bytes:

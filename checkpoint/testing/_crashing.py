@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 from checkpoint._model import Buffer
-from checkpoint.store import Lock, Locking, Store
+from checkpoint.store import Lock, Locking, Mappable, Store
 
 
 class SimulatedCrash(BaseException):
@@ -28,15 +28,16 @@ class CrashingStore:
     way.  The crash comes *before* that write took effect or *after*.  `writes`
     counts those begun, `crashed` says whether the end has come.
 
-    If *inner* locks, so does this.  The crash lets go of every lock held: one
+    If *inner* locks or maps, so does this.  The crash lets go of every lock held: one
     with a `close` method is closed by it, which leaves its file behind as a
     death does; any other is left as its `with` block would.
     """
 
     def __new__(cls, inner: Store, *args: Any, **named: Any) -> Self:
-        """One that has locks where *inner* has them."""
-        if cls is CrashingStore and isinstance(inner, Locking):
-            cls = _LockingCrashingStore  # type: ignore[assignment]  # noqa: PLW0642
+        """One that has locks and maps where *inner* has them."""
+        if cls is CrashingStore:
+            can = isinstance(inner, Locking), isinstance(inner, Mappable)
+            cls = _KINDS[can]  # type: ignore[assignment]  # noqa: PLW0642
         return object.__new__(cls)
 
     def __init__(
@@ -68,6 +69,11 @@ class CrashingStore:
         """What the inner store gives."""
         self._check_alive()
         return self.inner.get(key, start, stop)
+
+    def fill(self, key: str, start: int, target: memoryview) -> int:
+        """What the inner store reads."""
+        self._check_alive()
+        return self.inner.fill(key, start, target)
 
     def keys(self, prefix: str) -> list[str]:
         """What the inner store lists."""
@@ -136,6 +142,29 @@ class _LockingCrashingStore(CrashingStore):
         """Tidy the inner store."""
         self._check_alive()
         self.inner.tidy()
+
+
+class _MappingCrashingStore(CrashingStore):
+    inner: Any
+
+    def map(self, key: str, start: int, stop: int) -> memoryview:
+        """What the inner store maps."""
+        self._check_alive()
+        mapped: memoryview = self.inner.map(key, start, stop)
+        return mapped
+
+
+class _LockingMappingCrashingStore(_LockingCrashingStore, _MappingCrashingStore):
+    pass
+
+
+# By whether the inner store locks, and whether it maps.
+_KINDS: dict[tuple[bool, bool], type[CrashingStore]] = {
+    (False, False): CrashingStore,
+    (True, False): _LockingCrashingStore,
+    (False, True): _MappingCrashingStore,
+    (True, True): _LockingMappingCrashingStore,
+}
 
 
 class _Held:

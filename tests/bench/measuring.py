@@ -3,7 +3,8 @@
 A machine's speed drifts, so nothing is compared with a number from another run.
 Each pair measures both sides one right after the other, the order alternates
 (A B, B A, A B, …), and each pair gives one ratio; what is told is the median of
-these ratios.
+these ratios.  Where one of ours meets several peers, a round measures all of
+them, and each round begins with the next.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ Samples = list[Sequence[float]]
 
 @frozen
 class Bench:
-    """What each measurement is told: where it may write, how many pairs, how large."""
+    """What each measurement is told: where it may write, how many pairs, how large.
+
+    Plots go to `plots`, if it is given.
+    """
 
     folder: Path
     pairs: int
     quick: bool
+    plots: Path | None = None
 
     def size(self, full: int, quick: int) -> int:
         """The size of something in a full run or a quick one."""
@@ -47,19 +52,27 @@ class Bench:
 
 @frozen
 class Target:
-    """What the ratio should be: at least, or at most, a number."""
+    """What a ratio, or another number, should be: at least, above, or at most something."""
 
     at_least: float | None = None
+    above: float | None = None
     at_most: float | None = None
 
-    def __str__(self) -> str:
-        return f"≥ {self.at_least}" if self.at_least is not None else f"≤ {self.at_most}"
-
-    def met(self, ratio: float) -> bool:
-        """Whether *ratio* is good enough."""
+    def told(self, shown: Callable[[float], str] = str) -> str:
+        """The target in words, its number as *shown* writes it."""
         if self.at_least is not None:
-            return ratio >= self.at_least
-        return self.at_most is not None and ratio <= self.at_most
+            return f"≥ {shown(self.at_least)}"
+        if self.above is not None:
+            return f"> {shown(self.above)}"
+        return "" if self.at_most is None else f"≤ {shown(self.at_most)}"
+
+    def met(self, value: float) -> bool:
+        """Whether *value* is good enough."""
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+        )
 
 
 @frozen
@@ -86,10 +99,16 @@ class Comparison:
 
 def pairs(ours: Side, peer: Side, count: int) -> tuple[Samples, Samples]:
     """*count* samples of each side, taken in turns."""
-    found: tuple[Samples, Samples] = ([], [])
-    sides = (ours, peer)
+    first, second = rounds((ours, peer), count)
+    return first, second
+
+
+def rounds(sides: Sequence[Side], count: int) -> list[Samples]:
+    """*count* samples of each of *sides*; each round begins with the next side."""
+    found: list[Samples] = [[] for _ in sides]
     for turn in range(count):
-        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+        for at in range(len(sides)):
+            which = (turn + at) % len(sides)
             found[which].append(sides[which]())
     return found
 
@@ -137,6 +156,11 @@ def sync_tree(path: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def stored(path: Path) -> int:
+    """The bytes of all files below the folder *path*, by their sizes."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def remove(path: Path) -> None:

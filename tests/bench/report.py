@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from attrs import Factory, frozen
-from measuring import Bench, Comparison, quartiles, timed
+from measuring import Bench, Comparison, Target, quartiles, timed
 
 _LIBRARIES = (
     "blake3", "zstandard", "attrs", "numpy", "torch", "joblib", "safetensors", "diskcache",
+    "orbax-checkpoint", "jax", "tensorstore",
 )  # fmt: skip
 
 
@@ -66,20 +67,27 @@ def _row(one: Comparison, bench: Bench, shown: Callable[[float], str]) -> list[s
         one.peer_name,
         shown(statistics.median(one.ours)),
         shown(statistics.median(one.peer)),
-        f"**{middle:.2f}**",
-        f"{low:.2f}–{high:.2f}",
-        f"{min(one.ratios):.2f}–{max(one.ratios):.2f}",
-        _verdict(one, middle, bench),
+        f"**{_ratio(middle)}**",
+        f"{_ratio(low)}–{_ratio(high)}",
+        f"{_ratio(min(one.ratios))}–{_ratio(max(one.ratios))}",
+        verdict(one.target, middle, bench),
         one.syncs,
     ]
 
 
-def _verdict(one: Comparison, ratio: float, bench: Bench) -> str:
-    if one.target is None:
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def verdict(
+    target: Target | None, value: float, bench: Bench, shown: Callable[[float], str] = str
+) -> str:
+    """The target and whether *value* meets it; a quick run does not say that."""
+    if target is None:
         return ""
     if bench.quick:
-        return f"{one.target}"
-    return f"{one.target}: {'met' if one.target.met(ratio) else 'missed'}"
+        return target.told(shown)
+    return f"{target.told(shown)}: {'met' if target.met(value) else 'missed'}"
 
 
 def _line(cells: Iterable[str]) -> str:

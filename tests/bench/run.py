@@ -1,10 +1,11 @@
 """The benchmark: ratios against peers, measured side by side in one run.
 
-    python tests/bench/run.py            about half an hour, some 6 GiB of disk
-    python tests/bench/run.py --quick    under a minute: shows that it runs
+    python tests/bench/run.py            about an hour, 12 GiB of disk, 16 GiB of memory
+    python tests/bench/run.py --quick    three minutes: shows that it runs
 
 It prints Markdown.  Peers that are not installed are left out; the extra
-`bench` brings them all.
+`bench` brings them all.  Each measure has a process of its own: what one peer
+starts (threads, arenas) is not in the way of the next.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 from attrs import asdict
 
@@ -28,7 +32,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONP
 from measuring import Bench  # noqa: E402
 from report import Table, machine  # noqa: E402
 
-NAMES = ("arrays", "tiny", "objects", "memory", "history", "carry", "dedup")
+NAMES = (
+    "arrays", "lazy", "tiny", "objects", "graph", "background", "memory", "history", "carry",
+    "dedup", "growth",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -37,21 +44,45 @@ def main() -> None:
     # A benchmark that is stopped leaves no gigabytes behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     options.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
-        bench = Bench(Path(folder), options.pairs or (3 if options.quick else 15), options.quick)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder.resolve()) as folder:
+        pairs = options.pairs or (3 if options.quick else 15)
+        bench = Bench(Path(folder), pairs, options.quick, options.plot)
+        if options.tables:
+            options.tables.write_text(json.dumps(_measured(options.only[0], bench)))
+            return
         about = machine(bench)
         print("\n".join(f"- {key}: {value}" for key, value in about.items()), end="\n\n")
-        tables = [table for name in options.only for table in _measured(name, bench)]
+        found = {name: _apart(name, bench) for name in options.only}
+    failed = [name for name, (tables, _) in found.items() if tables is None]
+    took = [[name, f"{seconds / 60:.1f} min"] for name, (_, seconds) in found.items()]
+    print(Table("How long this took", "Set-up and checks included.", ["", ""], took).markdown())
     if options.json:
-        document = {"machine": about, "tables": [asdict(table) for table in tables]}
-        options.json.write_text(json.dumps(document, indent=1))
+        tables = [table for some, _ in found.values() for table in some or ()]
+        options.json.write_text(json.dumps({"machine": about, "tables": tables}, indent=1))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-def _measured(name: str, bench: Bench) -> list[Table]:
+def _apart(name: str, bench: Bench) -> tuple[list[Any] | None, float]:
+    """The tables of one measure, made by a process of its own, and the seconds that it took.
+
+    None if it failed: the measures after it are still made.
+    """
+    tables = bench.folder / "tables.json"
+    command = [sys.executable, __file__, "--only", name, "--pairs", str(bench.pairs)]
+    command += ["--folder", str(bench.folder), "--tables", str(tables)]
+    command += ["--quick"] if bench.quick else []
+    command += ["--plot", str(bench.plots)] if bench.plots else []
+    start = monotonic()
+    failed = subprocess.run(command, check=False).returncode
+    return None if failed else json.loads(tables.read_text()), monotonic() - start
+
+
+def _measured(name: str, bench: Bench) -> list[Any]:
     found = []
     for table in importlib.import_module(name).measure(bench):
         print(table.markdown(), flush=True)
-        found.append(table)
+        found.append(asdict(table))
     return found
 
 
@@ -64,6 +95,10 @@ def _options() -> argparse.Namespace:
     where = "where to make a temporary folder, on the disk that is to be measured"
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help=where)
     parser.add_argument("--json", type=Path, help="write all samples here, too")
+    plots = "a folder where growth draws growth-state.svg and growth-history.svg"
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help=plots)
+    # What the process of one measure is told; it prints no heading.
+    parser.add_argument("--tables", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -22,7 +22,10 @@ class Hook:
 
 
 class HookedStore(MemoryStore):
-    """Runs each hook once: before, or after, the next call of a verb on a key that begins so."""
+    """Runs each hook once: before, or after, the next call of a verb on a key that begins so.
+
+    A `fill` is a "get" too: both read.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,6 +51,10 @@ class HookedStore(MemoryStore):
     def get(self, key: str, start: int = 0, stop: int | None = None) -> memoryview:
         self._run(self._before, "get", key)
         return super().get(key, start, stop)
+
+    def fill(self, key: str, start: int, target: memoryview) -> int:
+        self._run(self._before, "get", key)
+        return super().fill(key, start, target)
 
     def keys(self, prefix: str) -> list[str]:
         self._run(self._before, "keys", prefix)

@@ -569,6 +569,10 @@ class Reordered:
         view: memoryview = self._store.get(key, start, stop)
         return view
 
+    def fill(self, key: str, start: int, target: memoryview) -> int:
+        count: int = self._store.fill(key, start, target)
+        return count
+
     def keys(self, prefix: str) -> list[str]:
         found: list[str] = self._store.keys(prefix)
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import errno
 import fcntl
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from checkpoint.errors import IntegrityError, NotFoundError, StoreError
+from checkpoint.errors import CheckpointError, IntegrityError, NotFoundError, StoreError
 from checkpoint.store import LocalStore, _files, _local
 
 OLDER = {"packs/aa/older": b"older" * 100, "older": b"at the top"}
@@ -248,7 +249,7 @@ def test_advice_that_is_not_taken_is_no_failure(
     LocalStore(tmp_path).put(NEW, PIECES)
 
 
-# delete, lock, keys, get
+# delete, lock, keys, get, fill, map
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
@@ -357,11 +358,83 @@ def test_a_read_that_fails_names_the_key(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(builtins, "open", failing)
-    with pytest.raises(expected) as caught:
-        store.get("older")
-    monkeypatch.undo()
-    assert caught.value.key == "older"
-    assert isinstance(caught.value.__cause__, OSError)
+    for read in READS:
+        with pytest.raises(expected) as caught:
+            read(store, "older")
+        assert caught.value.key == "older"
+        assert isinstance(caught.value.__cause__, OSError)
+
+
+def filled(store: LocalStore, key: str) -> memoryview:
+    target = memoryview(bytearray(20))
+    return target[: store.fill(key, 0, target)]
+
+
+Read = Callable[[LocalStore, str], memoryview]
+READS: list[Read] = [
+    lambda store, key: store.get(key),
+    filled,
+    lambda store, key: store.map(key, 0, len(OLDER[key])),
+]
+
+
+class SlowFile(io.FileIO):
+    """Gives at most *most* bytes at a time, and an error of *code* at its *nth* read."""
+
+    most, nth, code = 3, 0, errno.EIO
+
+    def readinto(self, target: Any) -> int:
+        self.nth -= 1
+        if self.nth == 0:
+            raise OSError(self.code, os.strerror(self.code))
+        return super().readinto(memoryview(target)[: self.most])
+
+
+@pytest.mark.parametrize("read", READS[:2])
+def test_short_reads_are_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Read
+) -> None:
+    check_short_reads(tmp_path, monkeypatch, read)
+
+
+def check_short_reads(folder: Path, monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
+    store = Trial(folder, fresh=False).store
+    monkeypatch.setattr(builtins, "open", lambda path, mode, buffering: SlowFile(path))
+    assert read(store, "older") == OLDER["older"]
+
+
+def tried(read: Read, store: LocalStore) -> memoryview | CheckpointError:
+    try:
+        return read(store, "older")
+    except CheckpointError as error:
+        return error
+
+
+@pytest.mark.parametrize("read", READS[:2])
+@pytest.mark.parametrize(
+    ("code", "expected"), [(errno.EIO, IntegrityError), (errno.ESTALE, StoreError)]
+)
+def test_a_read_that_fails_on_the_way_is_never_a_shorter_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Read,
+    code: int,
+    expected: type[StoreError],
+) -> None:
+    store = Trial(tmp_path, fresh=False).store
+    monkeypatch.setattr(builtins, "open", lambda path, mode, buffering: SlowFile(path))
+    monkeypatch.setattr(SlowFile, "code", code)
+    for nth in range(1, 50):
+        monkeypatch.setattr(SlowFile, "nth", nth)
+        before = open_files()
+        found = tried(read, store)
+        assert open_files() == before
+        if not isinstance(found, CheckpointError):
+            assert found == OLDER["older"]
+            break
+        assert type(found) is expected
+        assert found.key == "older"
+    assert nth > len(OLDER["older"]) // 3
 
 
 # Mutants: what each of the checks above must catch.
@@ -370,11 +443,11 @@ Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
 def withdraws_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_local, "_withdraw", lambda fd, temp, final: None)
+    patch.setattr(_local, "_withdraw", lambda output, temp, final: None)
 
 
 def withdraws_the_temporary_file_only(patch: pytest.MonkeyPatch) -> None:
-    def withdraw(fd: int, temp: str, final: str) -> None:
+    def withdraw(output: Any, temp: str, final: str) -> None:
         with suppress(OSError):
             os.unlink(temp)
 
@@ -382,7 +455,7 @@ def withdraws_the_temporary_file_only(patch: pytest.MonkeyPatch) -> None:
 
 
 def withdraws_too_much(patch: pytest.MonkeyPatch) -> None:
-    def withdraw(fd: int, temp: str, final: str) -> None:
+    def withdraw(output: Any, temp: str, final: str) -> None:
         for name in os.listdir(os.path.dirname(final)):
             os.unlink(os.path.join(os.path.dirname(final), name))
 
@@ -520,3 +593,16 @@ def test_the_check_of_short_writes_catches_who_writes_once(
     monkeypatch.setattr(_local._Output, "write", write)
     with pytest.raises(AssertionError):
         check_short_writes(tmp_path, monkeypatch, 7)
+
+
+@pytest.mark.parametrize("read", READS[:2])
+def test_the_check_of_short_reads_catches_who_reads_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Read
+) -> None:
+    def read_into(file: io.FileIO, start: int, target: memoryview) -> int:
+        file.seek(start)
+        return file.readinto(target)
+
+    monkeypatch.setattr(_local, "_read_into", read_into)
+    with pytest.raises(AssertionError):
+        check_short_reads(tmp_path, monkeypatch, read)

@@ -253,7 +253,7 @@ def dying_at(function: str, *, by: str | None = None, count: int = 1) -> Iterato
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_local, function, dying)
-        patch.setattr(_local, "_withdraw", lambda fd, temp, final: None)
+        patch.setattr(_local, "_withdraw", lambda output, temp, final: None)
         yield
 
 
