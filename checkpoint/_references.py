@@ -108,10 +108,12 @@ def _append(found: References, view: memoryview, at: int, tokens: list[bytes]) -
     after: int = at + places[-1] + widths[-1]
     # Four bytes are read for every reference; a narrow one at the very end has only one.
     block = bytes(view[at:after]) + b"\0\0\0"
-    read: Iterator[int] = chain.from_iterable(map(_WIDE.unpack_from, repeat(block), places))
-    if _GET in kinds:
-        read = map(and_, read, map(_MASKS.__getitem__, kinds))
-    found.numbers.extend(read)
+    if _LONG_GET not in kinds:
+        found.numbers.extend(map(block.__getitem__, places))
+    else:
+        read = chain.from_iterable(map(_WIDE.unpack_from, repeat(block), places))
+        masks = map(_MASKS.__getitem__, kinds)
+        found.numbers.extend(map(and_, read, masks) if _GET in kinds else read)
     found.places.extend(map(add, places, repeat(at - 1)))
     return after
 
@@ -153,7 +155,10 @@ def all_but(numbers: tuple[int, ...]) -> Patterns:
 @lru_cache(64)
 def only(numbers: tuple[int, ...]) -> Patterns:
     """Captures the references to these *numbers*."""
-    return _patterns(rb"(?!%s)(?:h.|j(?!.\0\0\0)....)" % _one_of(numbers))
+    narrow = _escaped(bytes(number for number in numbers if number < 256))
+    wide = b"|".join(_escaped(_WIDE.pack(number)) for number in numbers if number >= 256)
+    rest = b"h[^%s]" % narrow if narrow else b"h."
+    return _patterns(rb"%s|j(?!.\0\0\0%s)...." % (rest, b"|" + wide if wide else b""))
 
 
 def _patterns(passed: bytes | None) -> Patterns:

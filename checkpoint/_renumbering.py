@@ -116,7 +116,7 @@ def renumber(stream: Buffer, like: Numbering) -> tuple[bytes, Buffer, Numbering]
     if runs is None:
         return None
     runs, numbers = _completed(runs, found.numbers, like.fresh)
-    # A body may be a little shorter than its stream, a reader's limit all but four times this.
+    # A reader allows four numbers a byte; a body is never as short as a quarter of its stream.
     if not _sound(like.names, moved, runs, len(stream)):
         return None
     if not moved and all(run.start == run.image for run in runs):

@@ -15,7 +15,8 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -376,26 +377,29 @@ with Checkpointer(sys.argv[1]) as saves:
     assert int(done.stdout) <= 256 + 128
 
 
-def test_what_was_captured_goes_with_its_save(folder: LocalStore) -> None:
+@pytest.mark.parametrize("error", [None, StoreError("the disk is full")])
+def test_what_was_captured_goes_with_its_save(error: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a collection, and though the error and its traceback are kept."""
     captured: list[weakref.ref[Any]] = []
-    with Checkpointer(folder) as saves, pytest.MonkeyPatch.context() as patch:
-        real = _background.Capture.copy
+    real = _background.Capture.copy
 
-        def spy(self: Any, buffers: Any) -> None:
-            real(self, buffers)
-            captured.extend(weakref.ref(view) for view in self.buffers)
+    def copy(self: Any, buffers: Any) -> None:
+        real(self, buffers)
+        captured.extend(weakref.ref(view.obj) for view in self.buffers)
 
-        patch.setattr(_background.Capture, "copy", spy)
-        gc.collect()
-        gc.disable()
-        try:
-            future = saves.save_in_background(noise(1, 2_000_000))
-            saves.snapshots()
-            assert len(captured) == 1
-            assert captured[0]() is None
-            assert future.result().version == 1
-        finally:
-            gc.enable()
+    monkeypatch.setattr(_background.Capture, "copy", copy)
+    saves = Checkpointer(FailingStore(*[error] * (error is not None)))
+    gc.collect()
+    gc.disable()
+    try:
+        future = saves.save_in_background(noise(1, 2_000_000))
+        assert future.exception() is error
+        saves.snapshots()
+        assert [reference() for reference in captured] == [None]
+    finally:
+        gc.enable()
+    with nullcontext() if error is None else pytest.raises(StoreError):
+        saves.close()
 
 
 def test_many_threads_may_save_at_once(folder: LocalStore) -> None:
@@ -1021,8 +1025,14 @@ def test_a_child_that_dies_says_how(act: Any, match: str, folder: LocalStore) ->
 
 @forks
 def test_a_child_ignores_an_interrupt_of_the_program(folder: LocalStore) -> None:
+    state = Acting(die_by(signal.SIGINT))
     with Checkpointer(folder) as saves:
-        saves.save_in_background(Acting(die_by(signal.SIGINT)), capture="fork").result()
+        save = partial(saves.save_in_background, state, capture="fork", despite_threads=True)
+        save().result()
+        # Its one thread is the main one in the child, and that of the handlers.
+        with in_thread(save):
+            pass
+        assert len(saves) == 2
 
 
 @forks

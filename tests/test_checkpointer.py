@@ -1,11 +1,15 @@
 """What a program sees: save, load, look, tag, delete, export, under one name or many."""
 
+import gc
 import math
 import os
 import threading
 import warnings
+import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -450,3 +454,27 @@ def test_a_warning_points_at_the_line_of_the_program(tmp_path: Path) -> None:
         with pytest.warns(checkpoint.DamagedSnapshotWarning, match=r"delete\(2\)") as told:
             look()
         assert {warning.filename for warning in told} == {__file__}
+
+
+def test_a_save_keeps_nothing_of_the_state_alive(tmp_path: Path) -> None:
+    """Nor does a load: an error that was caught on the way could keep the frames of its callers."""
+
+    class Big:
+        pass
+
+    def seen(call: Callable[[Any], object]) -> weakref.ref[Any]:
+        big = Big()
+        call({"big": noise(100_000), "held": [big]})
+        return weakref.ref(big)
+
+    saves = Checkpointer(tmp_path, keep=keep_last(2))
+    saves.save(1)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            reference = seen(lambda state: saves.save({"big": state["big"]}))
+            assert reference() is None
+            saves.load()
+    finally:
+        gc.enable()

@@ -11,6 +11,7 @@ import io
 import json
 import lzma
 import pickle
+import pickletools
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -138,16 +139,59 @@ def read_parts(manifest: Json, fetch: Fetch) -> tuple[bytes, list[bytearray]]:
 
 
 def read_part(part: Json, rows: Iterator[Row], fetch: Fetch, wholes: dict[str, Row]) -> bytearray:
-    if part["transforms"] not in ([], ["deframed"]):
+    if part["transforms"] not in ([], ["deframed"], ["deframed", "renumbered"]):
         raise Foreign("a transform")
     whole = bytearray()
     for _ in range(part["blobs"]):
         whole += read_blob(next(rows), fetch, wholes)
     if len(whole) != part["length"]:
         raise Damage("another length than promised")
+    if "renumbered" in part["transforms"]:
+        whole = restore_numbers(bytes(whole))
     if part["digest"] is not None and blake3(whole).hexdigest() != part["digest"]:
         raise Damage("the digest of a part does not match")
     return whole
+
+
+def restore_numbers(part: bytes) -> bytearray:
+    """Renumbered streams."""
+    assert part[:3] == b"rn1"
+    rest = io.BytesIO(part[3:])
+
+    def integer() -> int:
+        byte = rest.read(1)[0]
+        return byte if byte < 128 else byte - 128 + (integer() << 7)
+
+    def signed() -> int:
+        code = integer()
+        return code // 2 if code % 2 == 0 else -(code + 1) // 2
+
+    names, number = set(), 0
+    for _ in range(integer()):
+        number += integer()
+        names.add(number)
+    moved, number = {}, 0
+    for _ in range(integer()):
+        number += integer()
+        moved[number + signed()] = number
+    back, end, shift = {}, 0, 0
+    for _ in range(integer()):
+        start = end + integer()
+        end = start + integer() + 1
+        shift += signed()
+        back.update({number + shift: number for number in range(start, end)})
+    stream = rest.read()
+    restored = bytearray()
+    opcodes = [*pickletools.genops(stream)]
+    ends = [place for _, _, place in opcodes[1:]] + [len(stream)]
+    for (opcode, number, start), stop in zip(opcodes, ends, strict=True):
+        if opcode.name not in ("BINGET", "LONG_BINGET"):
+            restored += stream[start:stop]
+            continue
+        was = number if number in names else back[number]
+        was = moved.get(was, was)
+        restored += b"h" + bytes([was]) if was < 256 else b"j" + was.to_bytes(4, "little")
+    return restored
 
 
 class Folder:
@@ -300,6 +344,38 @@ def test_a_second_reader_reads_deltas_of_streams_and_buffers(tmp_path: Path, cod
     saves.export(4, tmp_path / "v4.ckpt")
     with open(tmp_path / "v4.ckpt", "rb") as file:
         assert equal(load_file(file)[0], state)
+
+
+class Unit:
+    def __init__(self, number: int, kinds: list[str], others: list[Any]) -> None:
+        self.name = f"unit {number}"
+        self.kind = kinds[number % 3]
+        self.friends = [others[number * 7 % len(others)]] if others else []
+        self.place = (number, [number])
+
+
+def same_units(one: list[Any], other: list[Any]) -> bool:
+    return pickle.dumps(one, 5) == pickle.dumps(other, 5)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_second_reader_reads_renumbered_streams(tmp_path: Path, early: bool) -> None:
+    kinds = ["orc" * 9, "elf" * 9, "dwarf" * 9]
+    units: list[Any] = []
+    for number in range(3_000):
+        units.append(Unit(number, kinds, units))
+    saves = Checkpointer(tmp_path)
+    state = [["early"], units]
+    for number in range(4):
+        if number and early:
+            state[0].append(f"one more {number}")
+        elif number:
+            units.insert(number * 500, Unit(10_000 + number, kinds, units))
+        saves.save(state)
+    folder = Folder(tmp_path)
+    transforms = [folder.manifest("main", v)["parts"][-1]["transforms"] for v in (1, 2, 3, 4)]
+    assert transforms == [["deframed"]] + [["deframed", "renumbered"]] * 3
+    assert same_units(folder.load("main", 4), state)
 
 
 def test_a_second_reader_reads_a_table_of_more_than_a_thousand_rows(tmp_path: Path) -> None:

@@ -282,6 +282,16 @@ def test_every_reference_is_found_where_pickletools_finds_it(protocol: int) -> N
     assert list(others.numbers) == [number for _, number in expected if number not in chosen]
 
 
+def test_a_long_string_is_part_of_its_token() -> None:
+    shared = ["x"]
+    first, second, third = (
+        references(stream_of([shared, letter * 300, shared]), all_but(())) for letter in "aba"
+    )
+    assert first is not None and second is not None and third is not None
+    assert first.tokens != second.tokens
+    assert first.tokens == third.tokens
+
+
 def is_buffer(value: Any) -> bool:
     return isinstance(value, pickle.PickleBuffer)
 
@@ -417,16 +427,19 @@ def test_arbitrary_bytes_are_refused_or_read(data: bytes, front: bytes) -> None:
         b"rn1\0\0\1\0\5\xff\xff\xff\xff\x0f",
         b"rn1\0\0\2\0\5\0\0\5\3",
         b"rn1\0\0\1\0\5\1",
-        b"rn1\0\2\1\2\1\2\0",
-        b"rn1\0\2\1\2\0\0\0",
-        b"rn1\2\5\0\0\0",
+        b"rn1\0\2\1\2\1\2\1\0\5\0",
+        b"rn1\0\2\1\2\0\0\1\0\5\0",
+        b"rn1\2\5\0\0\1\0\5\0",
         b"rn1\0\0\x80\x80\x80\x80\x80\x80\x80\x80\0",
         b"rn2\0\0\0",
+        b"rn1\x81\1" + b"\1" * 129 + b"\0\1\0\5\0",
+        b"rn1\0\0\1\3\0\0",
     ],
     ids=[
         "names without end", "moved without end", "runs without end", "a run without end",
         "an image far away", "images that overlap", "a negative image", "no permutation",
         "a number twice", "a name twice", "a number too long", "another magic",
+        "too many names", "a number in no run",
     ],
 )  # fmt: skip
 def test_a_header_that_is_not_one_to_one_is_refused(header: bytes) -> None:

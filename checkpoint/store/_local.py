@@ -23,12 +23,18 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from checkpoint._model import Buffer, memory
-from checkpoint.errors import ConflictError, IntegrityError, NotFoundError, StoreError
+from checkpoint.errors import (
+    CheckpointError,
+    ConflictError,
+    IntegrityError,
+    NotFoundError,
+    StoreError,
+)
 from checkpoint.store._contract import check_key, check_target, is_key
 from checkpoint.store._files import (
     OPEN_FILES_STAY,
@@ -222,24 +228,20 @@ class LocalStore:
         with self._explained("read", key), open(self._path(key), "rb", buffering=0) as file:
             yield file, os.fstat(file.fileno()).st_size
 
-    @contextmanager
-    def _explained(self, verb: str, key: str) -> Iterator[None]:
-        """Turn an OSError into the error of our tree that says what to do."""
-        try:
-            yield
-        except (FileNotFoundError, NotADirectoryError) as error:
+    def _explained(self, verb: str, key: str) -> _Explained:
+        return _Explained(lambda error: self._explanation(verb, key, error))
+
+    def _explanation(self, verb: str, key: str, error: OSError) -> CheckpointError:
+        """The error of our tree that says what to do about *error*."""
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             if os.path.isfile(self.root):
-                raise StoreError(f"{self.root} is a file, not a folder", key=key) from error
+                return StoreError(f"{self.root} is a file, not a folder", key=key)
             if verb == "read":
-                raise NotFoundError(f"no {key} in {self.root}", key=key) from error
+                return NotFoundError(f"no {key} in {self.root}", key=key)
             self._durable.clear()
-            raise self._failed(verb, key, error) from error
-        except OSError as error:
-            if verb == "read" and error.errno in (errno.EIO, errno.EISDIR):
-                raise IntegrityError(
-                    f"{self._where(key)} cannot be read: {error.strerror}", key=key
-                ) from error
-            raise self._failed(verb, key, error) from error
+        if verb == "read" and error.errno in (errno.EIO, errno.EISDIR):
+            return IntegrityError(f"{self._where(key)} cannot be read: {error.strerror}", key=key)
+        return self._failed(verb, key, error)
 
     def _failed(self, verb: str, key: str, error: OSError) -> StoreError:
         code = error.errno or 0
@@ -249,6 +251,25 @@ class LocalStore:
 
     def _where(self, key: str) -> str:
         return os.path.join(self.root, key)
+
+
+class _Explained:
+    """Turns an OSError into the error that *explain* gives for it.
+
+    No generator: the frame that throws into one would keep the error, which
+    keeps the frame, and with it all that the callers hold, arrays included,
+    until the next collection.  A save asks for keys that are not there.
+    """
+
+    def __init__(self, explain: Callable[[OSError], CheckpointError]) -> None:
+        self._explain = explain
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError):
+            raise self._explain(error) from error
 
 
 @contextmanager

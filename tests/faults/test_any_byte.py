@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 from faults.hooked import HookedStore, noise, same
+from faults.sparse import array, forms, longer, manifests, units, words
 
 import checkpoint
 from checkpoint import (
@@ -84,9 +85,42 @@ def build_truth(store: HookedStore, states: dict[str, dict[int, Any]]) -> Truth:
     return Truth(dict(store._objects), states, said)
 
 
+def build_deltas() -> Truth:
+    """Deltas of each form, of a stream and of a buffer, with their bases in older packs."""
+    store = HookedStore()
+    saves = {name: Checkpointer(store, name) for name in ("main", "array", "units")}
+    states: dict[str, dict[int, Any]] = {name: {} for name in saves}
+
+    def save(name: str, value: Any) -> None:
+        states[name][saves[name].save(value).version] = value
+
+    save("main", words(1))
+    save("main", words(2, 70))
+    save("main", longer(3, 2000))
+    save("array", [array()])
+    save("array", [array(5, 60_000), words(2, seed=5)])
+    save("units", units())
+    save("units", units({"number": -1}))
+    return build_truth(store, states)
+
+
+FORMS = {"frame", "blocks", "renumbered", "inline", "in a pack", "a base that no part holds"}
+
+
 @pytest.fixture(scope="module")
 def whole() -> Truth:
     return build()
+
+
+@pytest.fixture(scope="module")
+def deltas() -> Truth:
+    return build_deltas()
+
+
+@pytest.fixture(scope="module", params=[build, build_deltas], ids=["wholes", "deltas"])
+def either(request: pytest.FixtureRequest) -> Truth:
+    truth: Truth = request.param()
+    return truth
 
 
 def changed(truth: Truth, *changes: tuple[str, bytes | None]) -> HookedStore:
@@ -168,8 +202,8 @@ def verified(store: HookedStore) -> bool:
     return not found
 
 
-def flips(raw: bytes, bits: list[int] | None) -> Iterator[tuple[int, bytes]]:
-    for at in range(len(raw)):
+def flips(raw: bytes, bits: list[int] | None, stride: int = 1) -> Iterator[tuple[int, bytes]]:
+    for at in range(0, len(raw), stride):
         for bit in bits or [1 << at % 8]:
             yield at, raw[:at] + bytes([raw[at] ^ bit]) + raw[at + 1 :]
 
@@ -195,13 +229,15 @@ def narrowed(truth: Truth, changed: str) -> Truth:
     return build_truth(store, states)
 
 
-def sweep(truth: Truth, keys: list[str], bits: list[int] | None = None) -> tuple[int, int]:
+def sweep(
+    truth: Truth, keys: list[str], bits: list[int] | None = None, stride: int = 1
+) -> tuple[int, int]:
     """Flip every byte under *keys*; how many flips there were, and how many were noticed."""
     count = noticed = 0
     everything = truth
     for key in keys:
         truth = narrowed(everything, key)
-        for at, raw in flips(truth.objects[key], bits):
+        for at, raw in flips(truth.objects[key], bits, stride):
             store = changed(truth, (key, raw))
             try:
                 missed = judge(truth, store)
@@ -240,6 +276,73 @@ def test_any_bit_may_flip(whole: Truth, kind: str) -> None:
     print(f"{kind}: {count} flips, {noticed} noticed")
 
 
+def test_there_is_a_delta_of_each_form(deltas: Truth) -> None:
+    assert forms(changed(deltas)) == FORMS
+
+
+# All of a pack that is a base gives the same answer: the default run tries some of it.
+DELTAS = [("snapshots/main/", 1), ("snapshots/array/", 2), ("snapshots/units/", 3), ("packs/", 9)]
+
+
+@pytest.mark.parametrize(("kind", "stride"), DELTAS)
+def test_any_byte_of_a_delta_or_its_base_may_flip(deltas: Truth, kind: str, stride: int) -> None:
+    keys = [key for key in deltas.objects if key.startswith(kind)]
+    count, noticed = sweep(deltas, keys, stride=stride)
+    print(f"{kind}: {count} flips, {noticed} noticed")
+    assert noticed >= count * 0.98
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("kind", [kind for kind, _ in DELTAS])
+def test_any_bit_of_a_delta_or_its_base_may_flip(deltas: Truth, kind: str) -> None:
+    keys = [key for key in deltas.objects if key.startswith(kind)]
+    count, noticed = sweep(deltas, keys, ALL_BITS)
+    print(f"{kind}: {count} flips, {noticed} noticed")
+
+
+@pytest.mark.parametrize("kind", ["snapshots/", "packs/"])
+def test_a_delta_or_its_base_may_be_truncated(deltas: Truth, kind: str) -> None:
+    cut(deltas, kind, 61 if kind == "packs/" else 7)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+def test_a_delta_or_its_base_may_be_truncated_at_every_length(deltas: Truth) -> None:
+    cut(deltas, "", 1)
+
+
+def rotten(raw: bytes, start: int, stop: int) -> dict[str, bytes | None]:
+    """What may become of a pack in which a base lies at [start, stop)."""
+    middle = (start + stop) // 2
+    flipped = raw[:middle] + bytes([raw[middle] ^ 1]) + raw[middle + 1 :]
+    return {"damaged": flipped, "truncated": raw[:middle], "empty": b"", "missing": None}
+
+
+@pytest.mark.parametrize("how", ["damaged", "truncated", "empty", "missing"])
+def test_a_version_without_its_base_says_which_pack_it_needs(deltas: Truth, how: str) -> None:
+    bases = 0
+    for manifest in manifests(changed(deltas)).values():
+        needed = {row.base for row in manifest.blobs} - {None}
+        for row in (row for row in manifest.blobs if row.digest in needed):
+            key = _format.pack_key(row.pack or "")
+            store = changed(
+                deltas,
+                (key, rotten(deltas.objects[key], row.offset, row.offset + row.stored)[how]),
+            )
+            assert manifest.name and manifest.version and row.pack
+            saves = Checkpointer(store, manifest.name)
+            with pytest.raises(IntegrityError, match=key) as caught:
+                saves.load(version=manifest.version)
+            said = caught.value
+            assert (said.key, said.name, said.version) == (key, manifest.name, manifest.version)
+            assert key in {getattr(error, "key", None) for error in saves.verify()}
+            with pytest.raises(IntegrityError, match=key):
+                saves.export(manifest.version, io.BytesIO())
+            bases += 1
+    assert bases == 4
+
+
 def cut(whole: Truth, kind: str, stride: int) -> None:
     for key in (key for key in whole.objects if key.startswith(kind)):
         raw = whole.objects[key]
@@ -263,42 +366,42 @@ def test_any_file_may_be_truncated_at_every_length(whole: Truth, kind: str) -> N
     cut(whole, kind, 1)
 
 
-def test_any_file_may_be_empty_or_longer(whole: Truth) -> None:
-    for key, raw in whole.objects.items():
+def test_any_file_may_be_empty_or_longer(either: Truth) -> None:
+    for key, raw in either.objects.items():
         for other in (b"", raw + b"\0", raw + raw, b"\n" + raw, bytes(len(raw))):
             if other == raw:
                 continue
-            store = changed(whole, (key, other))
-            if judge(whole, store):
+            store = changed(either, (key, other))
+            if judge(either, store):
                 assert not verified(store), key
 
 
-def test_any_file_may_be_missing(whole: Truth) -> None:
-    for key in whole.objects:
-        store = changed(whole, (key, None))
-        judge(whole, store, lost=True)
+def test_any_file_may_be_missing(either: Truth) -> None:
+    for key in either.objects:
+        store = changed(either, (key, None))
+        judge(either, store, lost=True)
         if key.startswith(("packs/", "format.json")):
             assert not verified(store), key
 
 
-def test_any_two_files_of_one_kind_may_be_swapped(whole: Truth) -> None:
+def test_any_two_files_of_one_kind_may_be_swapped(either: Truth) -> None:
     for kind in ("snapshots/", "packs/", "tags/", ""):
-        keys = [key for key in whole.objects if key.startswith(kind)]
+        keys = [key for key in either.objects if key.startswith(kind)]
         for one in keys:
             for other in keys:
-                first, second = whole.objects[one], whole.objects[other]
+                first, second = either.objects[one], either.objects[other]
                 if one < other and first != second:
-                    store = changed(whole, (one, second), (other, first))
-                    if judge(whole, store):
+                    store = changed(either, (one, second), (other, first))
+                    if judge(either, store):
                         assert not verified(store), (one, other)
 
 
-def test_any_file_may_be_replaced_by_another(whole: Truth) -> None:
-    for one in whole.objects:
-        for other, raw in whole.objects.items():
-            if raw != whole.objects[one]:
-                store = changed(whole, (one, raw))
-                if judge(whole, store):
+def test_any_file_may_be_replaced_by_another(either: Truth) -> None:
+    for one in either.objects:
+        for other, raw in either.objects.items():
+            if raw != either.objects[one]:
+                store = changed(either, (one, raw))
+                if judge(either, store):
                     assert not verified(store), (one, other)
 
 
@@ -346,6 +449,35 @@ def single_files() -> dict[str, tuple[bytes, Any]]:
         "raw": ("none", random.Random(1).randbytes(900)),
     }
     return {name: (checkpoint.dumps(v, codec=c), v) for name, (c, v) in states.items()}
+
+
+def exported_deltas() -> dict[str, tuple[bytes, Any]]:
+    """Versions that are deltas, each in a file of its own with its base."""
+    truth = build_deltas()
+    store = changed(truth)
+    files = {}
+    for manifest in manifests(store).values():
+        name, version = manifest.name or "", manifest.version or 0
+        if any(row.base for row in manifest.blobs):
+            file = io.BytesIO()
+            Checkpointer(store, name).export(version, file)
+            files[f"{name} {version}"] = file.getvalue(), truth.states[name][version]
+    assert sorted(files) == ["array 2", "main 2", "main 3", "units 2"]
+    return files
+
+
+def test_any_byte_of_a_single_file_with_a_delta_may_flip() -> None:
+    for name, (raw, value) in exported_deltas().items():
+        assert same(checkpoint.loads(raw), value)
+        for at, broken in flips(raw, None):
+            loaded, found = read(broken)
+            assert not loaded or same(found, value), f"{name}, byte {at}: {found!r}"
+
+
+def test_a_single_file_with_a_delta_may_be_truncated_anywhere() -> None:
+    for name, (raw, _) in exported_deltas().items():
+        for length in range(1, len(raw)):
+            assert read(raw[:length]) == (False, None), (name, length)
 
 
 def read(raw: bytes) -> tuple[bool, Any]:
@@ -464,6 +596,27 @@ def test_the_sweep_catches_a_reader_without_digests(
     monkeypatch.setattr(module, "digest", _agree)
     with pytest.raises(AssertionError, match=r"byte \d+ of"):
         sweep(whole, [key for key in whole.objects if key.startswith(kind)])
+
+
+def test_the_sweep_catches_a_reader_that_does_not_check_what_a_delta_gives(
+    deltas: Truth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _reading._check
+    monkeypatch.setattr(_reading, "_check", lambda blob, plain: blob.base or real(blob, plain))
+    rows = [row for m in manifests(changed(deltas)).values() for row in m.blobs]
+    (key,) = {_format.pack_key(row.pack) for row in rows if row.base and row.pack}
+    with pytest.raises(AssertionError, match=r"byte \d+ of .* a wrong"):
+        sweep(deltas, [key])
+
+
+def test_a_base_that_nobody_checks_is_not_named(
+    deltas: Truth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest of the result still tells, but of the wrong pack."""
+    real = _reading._check
+    monkeypatch.setattr(_reading, "_check", lambda blob, plain: blob.base and real(blob, plain))
+    with pytest.raises(AssertionError):
+        test_a_version_without_its_base_says_which_pack_it_needs(deltas, "damaged")
 
 
 def test_the_sweep_catches_a_reader_that_does_not_look_where_a_manifest_belongs(

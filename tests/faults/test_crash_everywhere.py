@@ -15,14 +15,16 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 from faults.hooked import HookedStore, same, state
 from faults.powercut import State, power_cuts, recording
+from faults.sparse import array, forms, longer, manifests, units, words
 
 from checkpoint import (
     Checkpointer,
@@ -36,6 +38,8 @@ from checkpoint import (
     _lease,
     _lines,
     _pruning,
+    _saving,
+    _writing,
     keep_last,
 )
 from checkpoint.store import _local
@@ -103,6 +107,13 @@ class Program:
         self.there = [v for v in self.there if v not in doomed] + [saved.version]
         if doomed:
             self.say(Deleted(tuple(doomed)))
+
+    def save_in_background(self, saves: Checkpointer, value: Any, keep: int | None = None) -> None:
+        doomed = frozenset(self.there[: len(self.there) - keep + 1]) if keep else frozenset()
+        self.say(Saving(value, doomed))
+        version = saves.save_in_background(value).result().version
+        self.say(Saved(version, value))
+        self.there = [v for v in self.there if v not in doomed] + [version]
 
     def delete(self, saves: Checkpointer, *versions: int) -> None:
         self.say(Deleting(versions))
@@ -229,6 +240,87 @@ def import_one(program: Program) -> None:
     program.say(Saving(state(7, 7)))
     saved = program.saves().import_(exported)
     program.say(Saved(saved.version, state(7, 7)))
+
+
+# Deltas: each begins with the version that its bases are from.
+
+
+@scenario(False)
+def deltas_of_a_stream(program: Program) -> None:
+    saves = program.saves()
+    program.save(saves, words(1))
+    program.save(saves, words(2, 70))
+    program.save(program.saves(), longer(3, 2000))
+    program.save(saves, words(4, seed=1))  # A new keyframe.
+    program.save(saves, words(5, 9, seed=1))
+
+
+@scenario(False)
+def delta_in_a_pack(program: Program) -> None:
+    saves = program.saves()
+    program.save(saves, [array(), words(1)])
+    program.save(saves, [array(5, 60_000), words(2, seed=1)])
+
+
+@scenario(False)
+def delta_of_renumbered_units(program: Program) -> None:
+    saves = program.saves()
+    program.save(saves, units())
+    program.save(saves, units({"number": -1}))
+
+
+@scenario(False)
+def deltas_with_retention_and_prune(program: Program) -> None:
+    """The version that brought the base goes, and the base stays."""
+    saves = program.saves(keep=2)
+    for step in range(1, 5):
+        program.save(saves, words(step, *range(0, 400 * step, 400)), keep=2)
+        saves.prune()
+
+
+@scenario(False)
+def base_in_a_mostly_dead_pack(program: Program) -> None:
+    """It is taken along, and its old pack goes with the version that made it."""
+    saves = program.saves(keep=1)
+    program.save(saves, [state(1, 1), words(1)], keep=1)
+    program.save(saves, [state(2, 2), words(1, 70)], keep=1)
+    saves.prune()
+    program.save(saves, [state(2, 2), words(1, 70, 80)], keep=1)
+
+
+@scenario(False)
+def deltas_in_the_background(program: Program) -> None:
+    with program.saves(keep=2) as saves:
+        program.save_in_background(saves, words(1), keep=2)
+        program.save_in_background(saves, words(2, 70), keep=2)
+        program.save_in_background(saves, [array(), words(3, seed=1)], keep=2)
+        program.save_in_background(saves, [array(5), words(4, 70)], keep=2)
+
+
+DELTAS: dict[str, set[str]] = {
+    "deltas_of_a_stream": {"frame", "blocks", "inline"},
+    "delta_in_a_pack": {"blocks", "in a pack"},
+    "delta_of_renumbered_units": {"renumbered", "frame"},
+    "deltas_with_retention_and_prune": {"blocks"},
+    "base_in_a_mostly_dead_pack": {"blocks"},
+    "deltas_in_the_background": {"blocks"},
+}
+
+
+@pytest.mark.parametrize("name", DELTAS)
+def test_the_scenario_has_deltas_whose_bases_no_part_holds(name: str) -> None:
+    store = HookedStore()
+    SCENARIOS[name][1](Program(store, lambda event: None))
+    assert forms(store) >= DELTAS[name] | {"a base that no part holds"}
+
+
+def test_a_base_is_taken_along_from_a_pack_that_is_mostly_dead() -> None:
+    store = HookedStore()
+    base_in_a_mostly_dead_pack(Program(store, lambda event: None))
+    (manifest,) = manifests(store).values()
+    assert manifest.version == 3
+    # Both packs of the last version are younger than the first version, which made the base.
+    assert len(store.keys("packs/")) == len(manifest.packs) == 1
 
 
 # What must be true after a crash
@@ -605,7 +697,44 @@ def test_the_power_cuts_catch(
         cuts(name, tmp_path, 10**9)
 
 
+def no_rows_for_bases(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_writing, "_bases", lambda rows, plan: [])
+
+
+def packs_of_bases_are_not_named(patch: pytest.MonkeyPatch) -> None:
+    """What a version names of packs is all that keeps them."""
+    real = _pruning._named_packs
+
+    def named(repository: Any) -> set[str]:
+        kept = real(repository)
+        for manifest in manifests(repository.store).values():
+            own = sum(part.blobs for part in manifest.parts)
+            kept -= {row.pack for row in manifest.blobs[own:] if row.pack}
+        return kept
+
+    patch.setattr(_pruning, "_named_packs", named)
+
+
+def early_answers(patch: pytest.MonkeyPatch) -> None:
+    """A save in the background is acknowledged before it is made."""
+    real = _saving.Saving.copy
+
+    def copy(saving: Any, state: Any, members: Any) -> Any:
+        late = real(saving, state, members)
+        highest = saving._repository.line(saving.name).highest()
+        with suppress(SimulatedCrash):
+            late.result()
+        early: Any = Future()
+        early.set_result(evolve(Checkpointer(MemoryStore()).save(0), version=highest + 1))
+        return early
+
+    patch.setattr(_saving.Saving, "copy", copy)
+
+
 CRASH_MUTANTS: list[tuple[Mutant, str]] = [
+    (no_rows_for_bases, "deltas_of_a_stream"),
+    (packs_of_bases_are_not_named, "deltas_with_retention_and_prune"),
+    (early_answers, "deltas_in_the_background"),
     (no_mark_of_deletions, "delete_newest_and_save"),
     (no_mark_of_deletions, "delete_all_and_prune"),
     (manifests_go_last_in_a_delete, "delete_newest_and_save"),

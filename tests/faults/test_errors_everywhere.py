@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from faults.hooked import same, state
+from faults.sparse import array, forms, longer, units, words
 
 from checkpoint import Checkpointer, LocalStore, RetentionWarning, StoreError, keep_last
 from checkpoint.store import _files, _local
@@ -56,7 +57,11 @@ SAVES: dict[str, tuple[list[Any], Any]] = {
     "a first save": ([], state(1, 1)),
     "a tiny save": ([state(1, 1)], {"step": 2}),
     "a save that reuses": ([state(1, 1), state(2, 1, 2)], state(3, 2, 3)),
+    "a delta": ([words(1), longer(2, 2000)], words(3, 70)),
+    "a delta in a pack": ([[array(), words(1)]], [array(5, 60_000), words(2, seed=1)]),
+    "renumbered units": ([units()], units({"number": -1})),
 }
+DELTAS = [kind for kind, (_, new) in SAVES.items() if not isinstance(new, dict)]
 
 
 def files(root: Path) -> list[str]:
@@ -67,8 +72,17 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
-def sweep(folder: Path, call: str, code: int, older: list[Any], new: Any, fresh: bool) -> int:
-    """Fail each occurrence of *call* in a save; how many there were."""
+def sweep(
+    folder: Path,
+    call: str,
+    code: int,
+    older: list[Any],
+    new: Any,
+    fresh: bool,
+    *,
+    behind: bool = False,
+) -> int:
+    """Fail each occurrence of *call* in a save, perhaps one *behind* the program; how many."""
     at = 0
     while True:
         at += 1
@@ -84,10 +98,13 @@ def sweep(folder: Path, call: str, code: int, older: list[Any], new: Any, fresh:
             faulty = Faulty(patch, *CALLS[call], code)
             faulty.at = at
             try:
-                saved = saves.save(new)
+                saved = saves.save_in_background(new).result() if behind else saves.save(new)
                 failed = False
             except StoreError as error:
                 failed = isinstance(error.__cause__, OSError)
+        if behind and failed:
+            with pytest.raises(StoreError):
+                saves.save("not tried")
         assert descriptors() == opened, "a descriptor leaked"
         if faulty.calls < at:
             assert not failed
@@ -127,6 +144,30 @@ def test_a_save_survives_an_error_at_any_call(tmp_path: Path, call: str, kind: s
         for fresh in ([False] if call != "folder fsync" else [False, True])
     }
     assert max(counts) > 0 or call in ("mkdir", "listing", "lock")
+
+
+@pytest.mark.parametrize("kind", ["a delta", "a delta in a pack"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_save_in_the_background_survives_an_error_at_any_call(
+    tmp_path: Path, call: str, kind: str
+) -> None:
+    older, new = SAVES[kind]
+    count = sweep(tmp_path, call, errno.EIO, older, new, False, behind=True)
+    assert count > 0 or call in ("mkdir", "listing", "lock")
+
+
+@pytest.mark.parametrize("kind", DELTAS)
+def test_what_is_to_be_a_delta_is_one(tmp_path: Path, kind: str) -> None:
+    older, new = SAVES[kind]
+    saves = Checkpointer(tmp_path)
+    for value in [*older, new]:
+        saves.save(value)
+    found = forms(LocalStore(tmp_path))
+    assert "a base that no part holds" in found
+    assert ("renumbered" in found, "in a pack" in found) == (
+        kind == "renumbered units",
+        kind == "a delta in a pack",
+    )
 
 
 def test_a_retention_that_fails_is_a_warning_and_the_save_stands(tmp_path: Path) -> None:

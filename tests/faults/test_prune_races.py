@@ -6,15 +6,20 @@ no memory with the first; a hook of the store says when it acts.
 
 from __future__ import annotations
 
+import itertools
+import os
+import random
 import sys
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from faults.hooked import HookedStore, same, state
+from faults.hooked import HookedStore, Verb, same, state
+from faults.sparse import array, deltas, longer, manifests, units, words
 
 from checkpoint import (
     Checkpointer,
@@ -25,12 +30,15 @@ from checkpoint import (
     LocalStore,
     NotFoundError,
     StoreError,
+    _delta,
     _format,
     _lease,
     _pruning,
     _reuse,
+    _writing,
     keep_last,
 )
+from checkpoint._codec import decode
 from checkpoint.store import _local
 from checkpoint.testing import CrashingStore, SimulatedCrash
 
@@ -99,6 +107,99 @@ def test_a_prune_at_any_moment_of_a_save_takes_nothing_from_it(
     whole(store, 2, state(2, 3))
     assert store.keys("trash/") == []
     assert store.keys("leases/") == []
+
+
+# A state, and the next one, of which a version would be a delta.
+DELTAS: dict[str, tuple[Any, Any]] = {
+    "a stream in place": (words(1), words(1, 70)),
+    "a longer stream": (words(1), longer(1, 2000)),
+    "a buffer": ([array()], [array(5, 60_000)]),
+    "renumbered": (units(), units({"number": -1})),
+    "with a new pack": ([array(), words(1)], [array(5), words(2, seed=1)]),
+}
+
+
+def is_delta(store: HookedStore, version: int) -> bool:
+    return bool(deltas(manifests(store)[_format.snapshot_key("main", version)]))
+
+
+def calls(store: HookedStore, work: Callable[[], object]) -> list[tuple[str, str, str]]:
+    """The first of each sort of call that *work* makes: when, the verb, how its key begins."""
+    made: list[tuple[str, str, str]] = []
+    folders = ("packs/", "snapshots/", "leases/", "trash/", "gone/", "format")
+    for moment in itertools.product(("before", "after"), get_args(Verb), folders):
+        when, verb, folder = moment
+        getattr(store, when)(verb, folder, partial(made.append, moment))
+    work()
+    store._before.clear()
+    store._after.clear()
+    return made
+
+
+@pytest.mark.parametrize("kind", DELTAS)
+@pytest.mark.parametrize("prunes", [1, 2])
+@pytest.mark.parametrize("background", [False, True], ids=["save", "background"])
+def test_a_prune_at_any_call_of_a_delta_takes_no_base_from_it(
+    kind: str, prunes: int, background: bool
+) -> None:
+    """Nobody but the writer needs the pack in which the base is."""
+    old, new = DELTAS[kind]
+
+    def begun() -> tuple[HookedStore, Checkpointer, Checkpointer]:
+        store = HookedStore()
+        writer, other = Checkpointer(store), Checkpointer(store)
+        writer.save(old)
+        other.save(state(2, 3))
+        other.delete(1)
+        return store, writer, other
+
+    def save(writer: Checkpointer) -> int:
+        saved = writer.save_in_background(new).result() if background else writer.save(new)
+        return saved.version
+
+    store, writer, _ = begun()
+    moments = calls(store, lambda: save(writer))
+    assert len(moments) >= 10
+    met = set()
+    for when, verb, folder in moments:
+        store, writer, pruner = begun()
+        getattr(store, when)(verb, folder, lambda p=pruner: [p.prune() for _ in range(prunes)])
+        version = save(writer)
+        assert not store.waiting
+        for _ in range(2):
+            whole(store, version, new)
+            whole(store, 2, state(2, 3))
+            pruner.prune()
+        assert store.keys("trash/") == store.keys("leases/") == []
+        met.add(is_delta(store, version))
+    assert met == {True, False}, "the prune came always too late, or always too early"
+
+
+@pytest.mark.parametrize("kind", DELTAS)
+def test_a_base_in_a_pack_that_is_marked_is_left_alone(store: HookedStore, kind: str) -> None:
+    old, new = DELTAS[kind]
+    writer = Checkpointer(store)
+    writer.save(old)
+    for pack in packs(store):
+        store.put(_format.mark_key(pack.rpartition("/")[2].removesuffix(".pack")), [])
+    saved = writer.save(new)
+    assert not is_delta(store, saved.version)
+    whole(store, saved.version, new)
+
+
+@pytest.mark.parametrize("kind", DELTAS)
+def test_a_base_outlives_the_version_that_made_it(store: HookedStore, kind: str) -> None:
+    old, new = DELTAS[kind]
+    saves = Checkpointer(store)
+    saves.save(old)
+    saved = saves.save(new)
+    assert is_delta(store, saved.version)
+    saves.delete(1)
+    assert Checkpointer(store).prune() == 0
+    whole(store, saved.version, new)
+    # And a program that has never seen the version that made it encodes against it too.
+    later = Checkpointer(store).save(new if kind == "renumbered" else [new, 3])
+    whole(store, later.version, new if kind == "renumbered" else [new, 3])
 
 
 def test_a_pack_that_is_marked_is_not_reused(store: HookedStore) -> None:
@@ -477,6 +578,47 @@ def test_damage_that_an_export_saw_is_not_reused(store: HookedStore, tmp_path: P
     assert same(Checkpointer(store).load(version=saved.version), state(2, 1))
 
 
+@pytest.mark.parametrize("kind", DELTAS)
+@pytest.mark.parametrize("how", ROTS)
+def test_a_base_that_rots_unseen_spoils_no_later_save(
+    store: HookedStore, how: str, kind: str
+) -> None:
+    """Whoever encodes against a base has read it, so even a flipped bit is seen."""
+    old, new = DELTAS[kind]
+    saves = Checkpointer(store)
+    saves.save(old)
+    (pack,) = packs(store)
+    rot(store, pack, how)
+    for program in (saves, Checkpointer(store)):
+        saved = program.save(new)
+        assert same(Checkpointer(store).load(version=saved.version), new)
+        (damaged,) = Checkpointer(store).verify()
+        assert (damaged.version, damaged.key) == (1, pack)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("size", [100, 300_000])
+@pytest.mark.parametrize("capture", ["copy", "fork"])
+def test_a_base_that_rots_unseen_spoils_no_save_in_the_background(
+    tmp_path: Path, capture: Any, size: int
+) -> None:
+    """The larger stream is cut, and the base read, while the graph is still being pickled."""
+    chance = random.Random(1)
+    old = [chance.randbytes(size) for _ in range(60)]
+    store = LocalStore(tmp_path)
+    with Checkpointer(store) as saves:
+        saves.save(old)
+        (pack,) = packs(store)
+        path = tmp_path / pack
+        raw = _flip(path.read_bytes()[:1000]) + path.read_bytes()[1000:]
+        path.unlink()
+        path.write_bytes(raw)
+        new = [chance.randbytes(size), *old[1:]]
+        saved = saves.save_in_background(new, capture=capture).result()
+    assert Checkpointer(store).load(version=saved.version) == new
+    assert {error.version for error in Checkpointer(store).verify()} == {1}
+
+
 @pytest.mark.parametrize("how", ["truncated", "longer", "empty", "missing"])
 def test_a_pack_that_is_not_of_its_size_is_not_reused(store: HookedStore, how: str) -> None:
     """Nobody has read it, but a look at its end is enough."""
@@ -606,11 +748,57 @@ def _missing_pack(store: HookedStore) -> None:
     test_a_pack_that_is_not_of_its_size_is_not_reused(store, "missing")
 
 
+def without_rows_for_bases(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_writing, "_bases", lambda rows, plan: [])
+
+
+def with_bases_that_nobody_asked_for(patch: pytest.MonkeyPatch) -> None:
+    """Whether the pack of a base may be relied on is not asked."""
+    known = _reuse.Plan.base
+
+    def base(plan: Any, blob: Any) -> Any:
+        plan.sizes.update(plan._known.sizes)
+        return known(plan, blob) or plan._known.blobs.get(blob.base or blob.digest)
+
+    patch.setattr(_reuse.Plan, "base", base)
+
+
+def with_any_pack_for_a_base(patch: pytest.MonkeyPatch) -> None:
+    """A base is believed, not checked, where it is read to encode against it."""
+    patch.setattr(_delta, "read_blob", _decoded)
+
+
+def _decoded(blob: Any, source: Any) -> Any:
+    stored = source.get(blob.pack, blob.offset, blob.offset + blob.stored)
+    return decode(blob.codec, stored, blob.length)
+
+
+def _delta_beside_a_prune(store: HookedStore) -> None:
+    test_a_prune_at_any_call_of_a_delta_takes_no_base_from_it("a stream in place", 1, False)
+
+
+def _marked_base(store: HookedStore) -> None:
+    test_a_base_in_a_pack_that_is_marked_is_left_alone(store, "a stream in place")
+
+
+def _base_alone(store: HookedStore) -> None:
+    test_a_base_outlives_the_version_that_made_it(store, "a stream in place")
+
+
+def _rotten_base(store: HookedStore) -> None:
+    test_a_base_that_rots_unseen_spoils_no_later_save(store, "flipped", "a stream in place")
+
+
 MUTANTS: list[Any] = [
     (without_leases, _writer_between_its_puts),
     (without_a_second_listing, _writer_in_a_prune),
     (without_marks_that_writers_heed, _writer_in_a_prune),
     (without_a_look_at_the_pack, _missing_pack),
+    (without_leases, _delta_beside_a_prune),
+    (without_marks_that_writers_heed, _marked_base),
+    (without_rows_for_bases, _base_alone),
+    (with_bases_that_nobody_asked_for, _marked_base),
+    (with_any_pack_for_a_base, _rotten_base),
 ]
 
 

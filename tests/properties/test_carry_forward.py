@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faults.sparse import forms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +158,36 @@ def test_states_that_alternate_stay_within_the_bound() -> None:
     bounded(store)
     packs, live, _, _ = measure(store)
     assert packs <= 6 * live
+
+
+def drifting(seed: int) -> MemoryStore:
+    """Arrays that change in a few places each, beside one that is new each time."""
+    chance = random.Random(seed)
+    store = MemoryStore()
+    saves = Checkpointer(store, keep=keep_last(KEPT))
+    rng = np.random.default_rng(seed)
+    arrays = [rng.integers(0, 256, SIZE, dtype=np.uint8) for _ in range(8)]
+    for _ in range(60):
+        for array in chance.sample(arrays, 3):
+            array[chance.randrange(SIZE)] ^= 1
+        at = chance.randrange(len(arrays))
+        if chance.random() < 0.3:
+            arrays[at] = rng.integers(0, 256, SIZE, dtype=np.uint8)
+        saves.save([*arrays, rng.integers(0, 256, SIZE * chance.randrange(1, 9), dtype=np.uint8)])
+        assert all((one == other).all() for one, other in zip(saves.load(), arrays, strict=False))
+    saves.prune()
+    assert saves.verify() == []
+    return store
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_packs_of_bases_stay_within_the_bound(seed: int) -> None:
+    store = drifting(seed)
+    assert {"blocks", "a base that no part holds"} <= forms(store)
+    bounded(store)
+    packs, live, _, _ = measure(store)
+    print(f"{packs / live:.2f}")
+    assert packs <= 3 * live
 
 
 def test_without_the_rule_the_bound_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import io
 import warnings
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from attrs import Factory, define
 from faults.hooked import same, state
+from faults.sparse import array, forms, words
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,8 +32,11 @@ from checkpoint import (
     MemoryStore,
     NotFoundError,
     Retention,
+    Snapshot,
     _format,
     _lines,
+    _reuse,
+    _writing,
     either,
     keep_best,
     keep_every,
@@ -50,9 +56,23 @@ POLICIES: dict[str, Retention | None] = {
     "nothing": lambda snapshots: set(),
 }
 
-states = st.builds(state, st.integers(0, 99), st.integers(0, 3)) | st.builds(
+
+def sparse(step: int, words_of: int, array_of: int, spots: set[int]) -> dict[str, Any]:
+    """A state that differs from most others in a few places."""
+    raw = words(step, *spots, seed=words_of)[1]
+    return {"step": step, "words": raw, "arrays": [array(*spots, seed=array_of)]}
+
+
+sparse_states = st.builds(
+    sparse,
+    st.integers(0, 99),
+    st.integers(0, 1),
+    st.integers(0, 1),
+    st.sets(st.integers(0, 4000), max_size=3),
+)
+states = sparse_states | st.builds(state, st.integers(0, 99), st.integers(0, 3)) | st.builds(
     state, st.integers(0, 99), st.integers(0, 3), st.integers(0, 3)
-) | st.builds(state, st.integers(0, 99))  # fmt: skip
+) | st.builds(state, st.integers(0, 99)) | sparse_states  # fmt: skip
 names = st.sampled_from(NAMES)
 tags = st.sampled_from(TAGS)
 
@@ -165,6 +185,34 @@ class Repository(RuleBasedStateMachine):
         version = data.draw(st.sampled_from(sorted(line.states)))
         assert same(saves.load(version=version), line.states[version])
 
+    @rule(name=names, values=st.lists(states, min_size=1, max_size=3))
+    def save_in_background(self, name: str, values: list[Any]) -> None:
+        """Several in flight; the versions are in the order of the calls."""
+        saves = self.programs[name]
+        begun = [saves.save_in_background(value, metrics={"loss": 0.75}) for value in values]
+        highest = self.lines[name].highest
+        for value, future in zip(values, begun, strict=True):
+            highest += 1
+            assert future.result().version == highest
+            self.commit(name, highest, value, 0.75, set())
+        self.evict(name, highest)
+
+    @rule(name=names, lazy=st.booleans(), data=st.data())
+    def load_a_part(self, name: str, lazy: bool, data: st.DataObject) -> None:
+        line = self.lines[name]
+        if not line.states:
+            return
+        version = data.draw(st.sampled_from(sorted(line.states)))
+        value, saves = line.states[version], self.programs[name]
+        assert same(saves.load(version=version, lazy=lazy), value)
+        for key in value:
+            assert same(saves.load(version=version, only=key, lazy=lazy), value[key])
+        for place, expected in enumerate(value["arrays"]):
+            found = saves.load(version=version, only=("arrays", place), lazy=lazy)
+            assert same(found, expected)
+        with pytest.raises(NotFoundError):
+            saves.load(version=version, only="absent", lazy=lazy)
+
     @rule(name=names, tag=tags, data=st.data())
     def tag(self, name: str, tag: str, data: st.DataObject) -> None:
         line = self.lines[name]
@@ -241,6 +289,34 @@ class Repository(RuleBasedStateMachine):
         if self.store.crashed:
             self.reopen(shared=False)
 
+    @rule(name=names, values=st.lists(states, min_size=1, max_size=3), writes=st.integers(1, 9),
+          after=st.booleans())  # fmt: skip
+    def save_in_background_and_crash(
+        self, name: str, values: list[Any], writes: int, after: bool
+    ) -> None:
+        self.crash_soon(writes, after)
+        line, saves = self.lines[name], self.programs[name]
+        begun: list[Future[Snapshot]] = []
+        with suppress(SimulatedCrash):
+            for value in values:
+                future = saves.save_in_background(value, metrics={"loss": 0.25})
+                begun.append(future)
+        told = [future.result() for future in begun if future.exception() is None]
+        first = line.highest + 1
+        assert [snapshot.version for snapshot in told] == [*range(first, first + len(told))]
+        there = {s.version for s in Checkpointer(self.inner, name).snapshots()}
+        saved = max(there, default=0) - line.highest
+        assert len(told) <= max(saved, 0) <= len(told) + 1
+        for value in values[: max(saved, 0)]:
+            self.commit(name, line.highest + 1, value, 0.25, set())
+        if saved > 0:
+            self.evict(name, line.highest)
+        self.spare()
+        if self.store.crashed:
+            with suppress(SimulatedCrash):
+                saves.close()
+            self.reopen(shared=False)
+
     @rule(name=names, writes=st.integers(1, 5), after=st.booleans(), data=st.data())
     def delete_and_crash(self, name: str, writes: int, after: bool, data: st.DataObject) -> None:
         line = self.lines[name]
@@ -288,6 +364,11 @@ class Repository(RuleBasedStateMachine):
                 line.moved[tag] = line.tick(), version
             self.reopen(shared=False)
 
+    def teardown(self) -> None:
+        for saves in self.programs.values():
+            with suppress(Exception, SimulatedCrash):
+                saves.close()  # Or a save that a mutant made fail is told of when all ends.
+
     # What always holds
 
     @invariant()
@@ -332,18 +413,47 @@ def test_for_longer() -> None:
     )
 
 
-def test_the_machine_catches_a_line_without_gone_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lines.Line, "_gone_marks", lambda line: [])
+def explore(machine: type[Repository], examples: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=25,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=(Phase.generate,),  # The first counterexample will do.
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_the_machine_comes_to_deltas_of_several_forms() -> None:
+    seen: set[str] = set()
+
+    class Watched(Repository):
+        @invariant()
+        def see(self) -> None:
+            seen.update(forms(self.inner))
+
+    explore(Watched, 60)
+    assert seen == {"frame", "blocks", "inline", "in a pack", "a base that no part holds"}
+
+
+def no_gone_marks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_lines.Line, "_gone_marks", lambda line: [])
+
+
+def no_rows_for_bases(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_writing, "_bases", lambda rows, plan: [])
+
+
+def deltas_of_deltas(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_reuse.Plan, "base", lambda plan, blob: plan.reuse(blob.digest))
+
+
+@pytest.mark.parametrize("mutant", [no_gone_marks, no_rows_for_bases, deltas_of_deltas])
+def test_the_machine_catches(mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant(monkeypatch)
     with pytest.raises(Exception):  # noqa: B017  (hypothesis raises a group, or what it found)
-        run_state_machine_as_test(
-            Repository,
-            settings=settings(
-                max_examples=200,
-                stateful_step_count=25,
-                deadline=None,
-                database=None,
-                derandomize=True,
-                phases=(Phase.generate,),  # The first counterexample will do.
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        explore(Repository, 200)
