@@ -370,7 +370,7 @@ def test_a_second_reader_reads_renumbered_streams(tmp_path: Path, early: bool) -
         if number and early:
             state[0].append(f"one more {number}")
         elif number:
-            units.insert(number * 500, Unit(10_000 + number, kinds, units))
+            units.insert(number - 1, Unit(10_000 + number, kinds, units))
         saves.save(state)
     folder = Folder(tmp_path)
     transforms = [folder.manifest("main", v)["parts"][-1]["transforms"] for v in (1, 2, 3, 4)]
