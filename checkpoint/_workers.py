@@ -66,5 +66,8 @@ def wait_for_room(futures: list[Future[T]]) -> None:
 
 def _done(function: Callable[[Item], T], item: Item) -> Future[T]:
     future: Future[T] = Future()
-    future.set_result(function(item))
+    try:
+        future.set_result(function(item))
+    except Exception as error:
+        future.set_exception(error)  # As a thread would: it is raised where the result is asked for.
     return future

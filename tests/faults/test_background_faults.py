@@ -238,7 +238,9 @@ class Killing(LocalStore):
 
 
 def state(step):
-    return {"step": step, "own": random.Random(step).randbytes(9000), "all": b"x" * 9000}
+    # All but the first are deltas, too large for a manifest.
+    own, shared = random.Random(step).randbytes(5000), random.Random(0).randbytes(20000)
+    return {"step": step, "own": own, "all": shared}
 
 
 def acknowledged(future):
@@ -293,6 +295,9 @@ class Killed:
         assert steps == sorted(set(steps)), "not in the order of the calls"
         assert set(steps) <= begun
         assert saves.verify() == []
+        for version in there[1:]:
+            rows = saves._repository.rows(saves._repository.manifest("main", version))
+            assert any(row.base for row in rows), f"version {version} is no delta"
         saves.prune()
         files = [str(path.relative_to(self.root)) for path in self.root.rglob("*")]
         assert not [file for file in files if "/.tmp" in file]
