@@ -3,8 +3,8 @@
 A delta's base is never a delta: one more read gives any chunk.  The base of a
 chunk is what lay in its place in the snapshot before, or what that was a delta
 of.  So deltas against one base grow while a state drifts away from it, and a
-chunk is stored whole again when its next delta would cost more than the chunk
-has cost a version so far, its base counted in.
+chunk is stored whole again when its next delta would cost more than the changes
+of the chunk have cost so far on average, its base counted in.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from checkpoint._codec import encode_delta
 from checkpoint._model import Blob, Buffer, Part
 from checkpoint._reading import read_blob
 from checkpoint._reuse import INLINE, Plan
+from checkpoint.errors import FormatError
 
 _WORTHWHILE = 1 / 2  # of a chunk or its base: a delta that saves less is not worth a second read
 _SAMPLES = 4
@@ -117,12 +118,15 @@ class Deltas:
         probed = piece.probed and len(plain) >= _PROBED
         if probed and base.codec == "none" and not self._resembles(plain, base, None):
             return None
-        old = read_blob(base, self._plan.source)
+        try:
+            old = read_blob(base, self._plan.source)
+        except FormatError:
+            return None  # A newer release wrote it; it may be for others to read.
         if probed and base.codec != "none" and not self._resembles(plain, base, old):
             return None
         filter, stored = encode_delta(plain, old)
         least = min(base.stored, len(plain)) * _WORTHWHILE
-        limit = min(least, self._plan.cost_of_a_version(base))
+        limit = min(least, self._plan.cost_of_a_change(base))
         return Delta(base.digest, filter, stored) if len(stored) <= limit else None
 
     def _resembles(self, plain: Buffer, base: Blob, old: Buffer | None) -> bool:

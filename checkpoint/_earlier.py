@@ -11,6 +11,7 @@ from checkpoint._reading import Packs, read_parts
 from checkpoint._renumbering import Numbering, numbering_of, scan
 from checkpoint._reuse import Known, Numbered
 from checkpoint._writing import Chunk
+from checkpoint.errors import FormatError
 from checkpoint.store import Store
 
 _REST = 8  # saves that go by after renumbering was tried for nothing
@@ -44,7 +45,10 @@ class Earlier:
         """How it numbers its objects as stored; it is read back if nobody remembers."""
         chunks = tuple(row.digest for row in self.rows)
         if self._remembered.chunks != chunks:
-            found = self._read()
+            try:
+                found = self._read()
+            except FormatError:
+                found = None  # A newer release wrote it.
             rest = self._remembered.rest
             self._known.numbered[self._name] = Numbered(chunks, found, rest)
         return self._remembered.numbering

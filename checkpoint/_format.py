@@ -25,6 +25,7 @@ from checkpoint.errors import FormatError, IntegrityError, InvalidNameError
 FORMAT = 1
 MAX_DOCUMENT = 64 << 20
 MAX_BLOB = 16 << 20
+MAX_RENUMBERED = 64 << 20
 MAX_ROWS = 1000  # rows that a manifest holds itself; more are stored as lists in packs
 ALIGNMENT = 64
 PACK_MAGIC = b"\xcbckpack\n"
@@ -224,6 +225,8 @@ def _manifest(members: dict[str, Any]) -> Manifest:
     members["types"] = tuple(_type(row) for row in members["types"])
     members["table"] = parse_rows(members["table"])
     members["blobs"] = parse_rows(members["blobs"])
+    if any(row.base is not None for row in members["table"]):
+        raise ValueError("a list of rows is a delta")
     members["parts"] = tuple(_part(row) for row in members["parts"])
     members["inline"] = b64decode(members["inline"], validate=True)
     members["tags"] = tuple(members["tags"])
@@ -301,7 +304,10 @@ def encode_rows(blobs: Iterable[Blob]) -> bytes:
 def decode_rows(raw: Buffer) -> tuple[Blob, ...]:
     """The rows of a list that was stored in a pack."""
     try:
-        return parse_rows(json.loads(bytes(raw)))
+        rows = json.loads(bytes(raw))
+        if len(rows) > MAX_ROWS:
+            raise ValueError(f"{len(rows)} rows in one list")
+        return parse_rows(rows)
     except (TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"not a list of blobs: {error!r}") from error
 
@@ -366,6 +372,8 @@ def _part(row: dict[str, Any]) -> Part:
         _hex(part.digest, 64)
     if part.transforms not in ((), ("deframed",), ("deframed", "renumbered")):
         raise FormatError(f"unknown transforms {part.transforms}; use a newer release")
+    if "renumbered" in part.transforms and part.length > MAX_RENUMBERED:
+        raise ValueError(f"a renumbered stream of {part.length} bytes")
     return part
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from checkpoint import _format, _lease
 from checkpoint._lines import exists
-from checkpoint._model import Manifest, Progress, counted
-from checkpoint._reading import read_blob, whole_blobs
+from checkpoint._model import Blob, Manifest, Progress, counted
+from checkpoint._reading import read_blob, read_parts, whole_blobs
 from checkpoint._repository import FORMAT_KEY, Repository, about
 from checkpoint.errors import CheckpointError, IntegrityError, NotFoundError
 from checkpoint.store import Locking
@@ -137,7 +138,7 @@ class _BlobCheck:
     def __init__(self, repository: Repository, progress: Progress | None, total: int) -> None:
         self._repository = repository
         self._report = counted(progress, total)
-        self._seen: dict[tuple[str, int], CheckpointError | None] = {}
+        self._seen: dict[tuple[Any, ...], CheckpointError | None] = {}
 
     def __call__(self, manifest: Manifest) -> None:
         name, version = manifest.name or "", manifest.version or 0
@@ -152,22 +153,28 @@ class _BlobCheck:
             for blob in rows:
                 where = blob.pack or f"{name}/{version}"
                 step = partial(read_blob, blob, source, wholes)
-                self._check(where, blob.offset + 1, step)
+                self._check(where, blob.offset + 1, step, blob)
                 self._report(blob.length)
+            stream = len(manifest.parts) - 1
+            if manifest.parts[stream].digest is not None:
+                read_parts(manifest.parts, rows, source, wanted=[stream])
 
-    def _check(self, where: str, at: int, step: Callable[[], object]) -> None:
-        if (where, at) not in self._seen:
-            self._seen[where, at] = None
+    def _check(
+        self, where: str, at: int, step: Callable[[], object], blob: Blob | None = None
+    ) -> None:
+        place = where, at, blob and (blob.digest, blob.length, blob.codec, blob.base)
+        if place not in self._seen:
+            self._seen[place] = None
             try:
                 step()
             except NotFoundError as error:
                 missing = IntegrityError(f"{error.key} is missing", key=error.key)
-                self._seen[where, at] = missing
+                self._seen[place] = missing
             except CheckpointError as error:
-                self._seen[where, at] = error
-            if self._seen[where, at] is not None:
+                self._seen[place] = error
+            if self._seen[place] is not None:
                 self._repository.known.distrust(_format.pack_key(where))
-        failure = self._seen[where, at]
+        failure = self._seen[place]
         if failure is not None:
             raise type(failure)(*failure.args, key=failure.key)
 

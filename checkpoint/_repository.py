@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from attrs import evolve
@@ -172,7 +173,9 @@ class Repository:
         if manifest.table:
             source = self.source(manifest)
             lists = (_format.decode_rows(read_blob(blob, source)) for blob in manifest.table)
-            rows = tuple(row for part in lists for row in part)
+            # Each row of a part has one base at most; a list may claim anything.
+            most = 2 * sum(part.blobs for part in manifest.parts)
+            rows = tuple(islice(chain.from_iterable(lists), most + 1))
             _format.check_places(manifest, rows)
         _format.check_table(manifest, rows)
         return rows
@@ -357,15 +360,16 @@ class Repository:
     def _learn_newest(self, name: str) -> None:
         if self.known.has_parent(name):
             return
-        newest = self.line(name).highest()
-        if not newest:
-            return
-        try:
-            manifest = self.manifest(name, newest)
-            self.known.learn(manifest, self.rows(manifest))
-        except CheckpointError:
-            # Nothing of it is reused; that costs space, and `load` will say why.
-            self.known.skip(name)
+        for version in self._newest_first(name):
+            try:
+                manifest = self.manifest(name, version)
+                return self.known.learn(manifest, self.rows(manifest))
+            except NotFoundError:
+                continue  # It was deleted.
+            except CheckpointError:
+                break
+        # Nothing of it is reused; that costs space, and `load` will say why.
+        self.known.skip(name)
 
     # --- delete -------------------------------------------------------------
 

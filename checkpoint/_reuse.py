@@ -77,6 +77,8 @@ class Known:
     def learn(self, manifest: Manifest, rows: Sequence[Blob]) -> None:
         """Remember what a snapshot is made of."""
         assert manifest.name is not None and manifest.version is not None
+        newest = self._newest.get(manifest.name)
+        before = {row.digest for row in newest[1]} if newest else frozenset()
         for blob in (*rows, *manifest.table):
             if blob.pack is not None:
                 self.blobs[blob.digest] = blob
@@ -85,7 +87,7 @@ class Known:
         self._newest[manifest.name] = manifest, rows
         self.sizes.update(manifest.packs)
         if (manifest.name, manifest.version) not in self._packs:
-            self._count_deltas(rows)
+            self._count_deltas(row for row in rows if row.digest not in before)
             self._packs[manifest.name, manifest.version] = frozenset(manifest.packs)
             self._named.update(manifest.packs.keys())
 
@@ -93,27 +95,32 @@ class Known:
         """The manifest and rows of the snapshot of *name* that was last saved or loaded."""
         return self._newest.get(name)
 
-    def cost_of_a_version(self, base: Blob) -> float:
-        """What a chunk has cost on average, from when *base* was stored, over all its deltas."""
-        versions, size = self._deltas.get(base.digest, (0, 0))
-        return (base.stored + size) / (versions + 1)
+    def cost_of_a_change(self, base: Blob) -> float:
+        """What a chunk has cost for each change on average, *base* and all its deltas."""
+        changes, size = self._deltas.get(base.digest, (0, 0))
+        return (base.stored + size) / (changes + 1)
 
     def _count_deltas(self, rows: Iterable[Blob]) -> None:
         for row in rows:
             if row.base is not None:
-                versions, size = self._deltas.get(row.base, (0, 0))
-                self._deltas[row.base] = versions + 1, size + row.stored
+                changes, size = self._deltas.get(row.base, (0, 0))
+                self._deltas[row.base] = changes + 1, size + row.stored
 
     def forget(self, name: str, version: int) -> None:
         """The version is deleted; a pack that no other names may go at any time."""
+        newest = self._newest.get(name)
+        if newest is not None and newest[0].version == version:
+            self._newest.pop(name, None)
+            self._begun.discard(name)
         for pack in self._packs.pop((name, version), ()):
             self._named[pack] -= 1
             if not self._named[pack]:
                 del self._named[pack], self.sizes[pack]
                 for digest in self._digests.pop(pack, ()):
                     self._deltas.pop(digest, None)
-                    if digest in self.blobs and self.blobs[digest].pack == pack:
-                        del self.blobs[digest]
+                    blob = self.blobs.get(digest)
+                    if blob is not None and blob.pack == pack:
+                        self.blobs.pop(digest, None)
 
     def distrust(self, key: str | None) -> None:
         """Damage was seen in the pack at *key*: nothing in it is reused from now on.
@@ -193,9 +200,9 @@ class Plan:
         blob = self._known.blobs.get(digest)
         return blob is not None and blob.base is None
 
-    def cost_of_a_version(self, base: Blob) -> float:
-        """What a chunk has cost on average, from when *base* was stored, over all its deltas."""
-        return self._known.cost_of_a_version(base)
+    def cost_of_a_change(self, base: Blob) -> float:
+        """What a chunk has cost for each change on average, *base* and all its deltas."""
+        return self._known.cost_of_a_change(base)
 
     def is_mostly_dead(self, pack: str, live: int) -> bool:
         """Whether a snapshot that needs *live* bytes of *pack* should take them along.

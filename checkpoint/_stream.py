@@ -60,6 +60,8 @@ class StreamCutter:
         if len(view) >= _LARGE:
             self._write_large(view)
             return
+        if not isinstance(view.obj, bytes):
+            view = memoryview(bytes(view))  # Its owner may change it between two looks.
         self._digest.update(view)
         if self._kept is not None:
             self._kept += view

@@ -69,5 +69,5 @@ def _done(function: Callable[[Item], T], item: Item) -> Future[T]:
     try:
         future.set_result(function(item))
     except Exception as error:
-        future.set_exception(error)  # As a thread would: it is raised where the result is asked for.
+        future.set_exception(error)  # As a thread does: it is raised where it is asked for.
     return future

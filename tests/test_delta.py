@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
+from blake3 import blake3
 
-from checkpoint import Checkpointer, IntegrityError, MemoryStore, keep_last
+from checkpoint import Checkpointer, IntegrityError, MemoryStore, _stream, keep_last
 from checkpoint._codec import Codec, decode, encode_delta
 from checkpoint._delta import Layout, Track
-from checkpoint._format import pack_key
+from checkpoint._format import encode_manifest, pack_key, snapshot_key
 from checkpoint._model import Blob, Manifest, Part, digest
 
 MIB = 1 << 20
@@ -254,6 +256,45 @@ def test_what_stays_a_small_change_never_needs_a_new_keyframe() -> None:
         assert saves.save(state).stored < 0.05 * first
 
 
+def test_a_chunk_that_seldom_changes_is_not_stored_whole_for_the_versions_between() -> None:
+    saves = Checkpointer(MemoryStore())
+    arrays = [noise(MIB // 8, seed).reshape(128, 1024) for seed in range(16)]
+    saves.save(arrays)
+    stored = []
+    for number in range(100):
+        changed_rows(arrays[number % 16], 0.02, number)
+        stored.append(saves.save(arrays).stored)
+    assert max(stored) < 0.4 * arrays[0].nbytes
+
+
+@pytest.mark.parametrize("tied", ["list", "tree"])
+def test_references_that_count_up_are_seen_to_have_shifted(tied: str) -> None:
+    chance = random.Random(tied)
+    objects: list[Any] = [{"id": n, "x": chance.random()} for n in range(30_000)]
+    for number in range(1, len(objects)):
+        objects[number]["p"] = objects[number - 1 if tied == "list" else number // 2]
+    saves = Checkpointer(MemoryStore())
+    stored = []
+    for number in range(12):
+        stored.append(saves.save(objects).stored)
+        objects.insert(0, {"new": number})
+    assert max(stored[1:]) < 0.2 * stored[0]
+
+
+def test_the_save_after_the_newest_was_deleted_knows_what_is_left() -> None:
+    store = MemoryStore()
+    array = noise(4 * MIB).reshape(4096, 1024)
+    first = Checkpointer(store).save(array)
+    array[0] = 1
+    Checkpointer(store).save(array)
+    saves = Checkpointer(store)
+    saves.load()
+    saves.delete(2)
+    saves.prune()
+    array[1] = 1
+    assert saves.save(array).stored < 0.01 * first.stored
+
+
 def test_old_versions_load_whatever_was_deleted_and_pruned_around_them() -> None:
     saves = Checkpointer(MemoryStore(), keep=keep_last(3))
     chance = random.Random(3)
@@ -331,6 +372,42 @@ def test_a_base_found_damaged_during_a_save_is_not_relied_on(fresh: bool) -> Non
     saves.save(array)
     np.testing.assert_array_equal(Checkpointer(store).load(), array)
     assert not any(row.base for row in rows(saves, 3))
+
+
+def test_a_stream_that_its_owner_changes_meanwhile_fits_its_digest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = bytearray(500_000)
+
+    class Digest:
+        """Lets another thread write to what was just looked at."""
+
+        def __init__(self) -> None:
+            self._real = blake3()
+            self.hexdigest = self._real.hexdigest
+
+        def update(self, view: Any) -> None:
+            self._real.update(view)
+            raw[:] = bytes([raw[0] + 1]) * len(raw)
+
+    monkeypatch.setattr(_stream, "blake3", Digest)
+    saves = Checkpointer(MemoryStore(), codec="none")
+    for number in range(3):
+        saves.save([number, raw])
+        assert len(set(saves.load()[1])) == 1
+
+
+def test_verify_sees_a_stream_that_is_not_the_one_that_was_saved() -> None:
+    store = MemoryStore()
+    saves = Checkpointer(store)
+    saves.save(units(20_000))
+    found = manifest(saves, 1)
+    parts = (*found.parts[:-1], evolve(found.parts[-1], digest="0" * 64))
+    key = snapshot_key("main", 1)
+    store._objects[key] = encode_manifest(evolve(found, parts=parts))
+    with pytest.raises(IntegrityError):
+        Checkpointer(store).load()
+    assert [type(error) for error in Checkpointer(store).verify()] == [IntegrityError]
 
 
 # --- where a piece lay before -----------------------------------------------

@@ -112,6 +112,7 @@ def test_a_sealed_document_that_is_none_is_refused(body: bytes) -> None:
         {"blobs": [[BLOB.digest, 9, "delta", "zstd", BLOB.digest, PACK, 64, 9]]},
         {"blobs": [[BLOB.digest, 9, "blocks", "zstd", None, PACK, 64, 9]]},
         {"blobs": [[BLOB.digest, 9]]},
+        {"table": [[BLOB.digest, 9, None, "zstd", BLOB.digest, PACK, 64, 9]]},
         {"blobs": 5},
         {"parts": [{"kind": "stream"}]},
         {"parts": [{"kind": "?", "length": 1, "blobs": 1, "transforms": [], "digest": None}]},
