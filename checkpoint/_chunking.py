@@ -23,10 +23,10 @@ from itertools import islice
 from checkpoint._model import Buffer
 
 CHUNK = 4 << 20  # the most that one blob may hold in plain bytes
-LONGEST = 2 << 20  # the most between two cuts in a stream
+LONGEST = 3 << 19  # the most between two cuts in a stream
 _LEAST = 1 << 20  # the least between two cuts in a stream
 _REACH = 8  # how many bytes a fingerprint may depend on, and a little more
-_LOOKED_AT = 1000  # places in a window; there are some 16, unless its content repeats
+_LOOKED_AT = 1000  # places in a window; there are some 8, unless its content repeats
 _PLACE = re.compile(rb"\0\0")
 
 # A fixed permutation of the byte values, so that runs of small numbers do not

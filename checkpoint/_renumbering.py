@@ -55,6 +55,7 @@ _LEAST = 1 << 12  # bytes of a stream that are worth it
 _BLOCK = 1 << 16
 _SAMPLE = 1 << 14  # references at the front, among which names are looked for
 _MOST_NAMES = 128
+_WINDOW = 1 << 18  # bytes in the middle, where they must be frequent too
 _PROBES = 16
 _PROBED = 1 << 12
 
@@ -166,9 +167,20 @@ def _numbering(
 def _names(stream: Buffer, front: References) -> tuple[int, ...]:
     """Strings and classes to which many of the first references are."""
     total = len(front.numbers)
-    often = {n for n, times in Counter(front.numbers).items() if times > 2 and times * 512 > total}
+    counts = Counter(front.numbers).items()
+    often = {n for n, times in counts if times > 2 and times * 512 > total}
+    if len(stream) > 4 * _WINDOW:
+        # Those of which there are only a few, all near the front, would move for nothing.
+        middle = bytes(stream[len(stream) // 2 :][:_WINDOW])
+        share = len(middle) / (front.places[-1] + 1) / 16
+        often = {n for n, times in counts if n in often and _count(middle, n) > times * share}
     found = filter(often.__contains__, names(stream, max(often, default=0)))
     return tuple(islice(found, _MOST_NAMES))
+
+
+def _count(data: bytes, number: int) -> int:
+    """How many references to *number* there seem to be."""
+    return data.count(b"h%c" % number if number < 256 else b"j" + number.to_bytes(4, "little"))
 
 
 def _probes(stream: Buffer) -> dict[int, frozenset[bytes]]:

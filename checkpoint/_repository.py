@@ -363,7 +363,8 @@ class Repository:
         for version in self._newest_first(name):
             try:
                 manifest = self.manifest(name, version)
-                return self.known.learn(manifest, self.rows(manifest))
+                self.known.learn(manifest, self.rows(manifest))
+                return
             except NotFoundError:
                 continue  # It was deleted.
             except CheckpointError:

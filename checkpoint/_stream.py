@@ -42,7 +42,7 @@ class StreamCutter:
 
     def restart(self) -> None:
         """Forget what was written: the pickler begins anew."""
-        self._kept: bytearray | None = None if self._earlier is None else bytearray()
+        self._kept: list[Buffer] | None = None if self._earlier is None else []
         self._digest = blake3()
         self.length = 0
         self._begin()
@@ -64,11 +64,11 @@ class StreamCutter:
             view = memoryview(bytes(view))  # Its owner may change it between two looks.
         self._digest.update(view)
         if self._kept is not None:
-            self._kept += view
+            self._kept.append(view)
         if not self._waits:
             self._pending += view
             self._cut(LONGEST)
-        if self._kept is not None and len(self._kept) > _KEPT:
+        if self._kept is not None and self.length > _KEPT:
             self._stop_keeping()
 
     def finish(self) -> tuple[Part, Chunks]:
@@ -88,8 +88,9 @@ class StreamCutter:
         assert self._kept is not None
         if self._waits:
             self._begin()
-            self._pending = self._kept
-            self._cut(LONGEST)
+            for piece in self._kept:
+                self._pending += piece
+                self._cut(LONGEST)
         self._kept = None
 
     def _write_large(self, view: memoryview) -> None:
@@ -115,7 +116,7 @@ class StreamCutter:
         """
         assert self._earlier is not None and self._kept is not None
         like = self._earlier.numbering() if new is None or self._earlier.may_shift() else None
-        found = None if like is None else renumber(self._kept, like)
+        found = None if like is None else renumber(b"".join(self._kept), like)
         if found is None:
             return None
         header, body, numbering = found

@@ -70,7 +70,7 @@ def test_chunks_of_noise_are_of_a_useful_size() -> None:
     noise = random.Random(3).randbytes(16 << 20)
     sizes = [len(chunk) for chunk in cut(noise)][:-1]
     assert min(sizes) >= 1 << 20
-    assert 1.3 < sum(sizes) / len(sizes) / (1 << 20) < 1.7
+    assert 1.1 < sum(sizes) / len(sizes) / (1 << 20) < 1.4
 
 
 def test_cuts_that_were_moved_by_many_changes_come_back() -> None:
@@ -80,7 +80,7 @@ def test_cuts_that_were_moved_by_many_changes_come_back() -> None:
     for at in chance.sample(range(len(stream)), 20_000):
         stream[at] ^= 0xFF
     after = cut_places(bytes(stream))
-    assert len([at for at in after if at not in before]) <= 3, "of some thirty"
+    assert len([at for at in after if at not in before]) <= 8, "of some forty"
 
 
 def test_content_without_pattern_points_is_cut_all_the_same() -> None:
