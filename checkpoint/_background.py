@@ -24,6 +24,7 @@ from attrs import frozen
 
 from checkpoint._forking import uninterrupted
 from checkpoint._model import Buffer, Snapshot, memory
+from checkpoint.errors import program_frame
 
 IN_FLIGHT = 4  # saves begun and not ended
 # Bytes captured for all saves in flight, unless one has more by itself.
@@ -85,10 +86,7 @@ class Place:
     @classmethod
     def here(cls) -> Place:
         """The one that is calling now."""
-        package = os.path.dirname(__file__)
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-            frame = frame.f_back
+        _, frame = program_frame(sys._getframe(1))
         return cls(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ from itertools import accumulate
 from attrs import frozen
 
 from checkpoint._codec import encode_delta
+from checkpoint._format import rows_by_part
 from checkpoint._model import Blob, Buffer, Part
 from checkpoint._reading import read_blob
 from checkpoint._reuse import INLINE, Plan
@@ -45,10 +46,7 @@ class Layout:
     """How a snapshot was cut: what the next one is compared with, place by place."""
 
     def __init__(self, parts: Sequence[Part], rows: Sequence[Blob]) -> None:
-        rest = iter(rows)
-        cut = [[next(rest) for _ in range(part.blobs)] for part in parts]
-        self.stream: Sequence[Blob] = cut[-1]
-        self._buffers = cut[:-1]
+        *self._buffers, self.stream = rows_by_part(parts, rows)
         self._lengths = [part.length for part in parts[:-1]]
 
     def buffers(self, lengths: Sequence[int]) -> Iterator[list[Sequence[Blob]]]:

@@ -46,8 +46,8 @@ def begun(
     before, earlier = None, None
     newest = known.newest(name)
     if newest is not None:
-        manifest, rows = newest
-        before = Layout(manifest.parts, rows)
-        earlier = Earlier(store, known, manifest, rows)
+        manifest, table = newest
+        before = Layout(manifest.parts, table)
+        earlier = Earlier(store, known, manifest, table, before.stream)
     encoder = Encoder(codec, plan.reuse, Deltas(plan), None if private else Scratch(), private)
     return Draft(name, encoder, StreamCutter(encoder, workers, earlier), workers, plan, before)

@@ -21,16 +21,20 @@ class Earlier:
     """The stream of the newest snapshot of a name: its chunks, and how it numbers its objects."""
 
     def __init__(
-        self, store: Store, known: Known, manifest: Manifest, rows: Sequence[Blob]
+        self,
+        store: Store,
+        known: Known,
+        manifest: Manifest,
+        table: Sequence[Blob],
+        rows: Sequence[Blob],
     ) -> None:
         assert manifest.name is not None
         self._store = store
         self._known = known
         self._name = manifest.name
         self._manifest = manifest
-        self._table = rows
-        first = sum(part.blobs for part in manifest.parts[:-1])
-        self.rows = rows[first : first + manifest.parts[-1].blobs]
+        self._table = table
+        self.rows = rows
         self.renumbered = "renumbered" in manifest.parts[-1].transforms
 
     def may_shift(self) -> bool:

@@ -14,6 +14,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from attrs import asdict, fields
@@ -280,19 +281,24 @@ def check_places(manifest: Manifest, rows: Iterable[Blob]) -> None:
             raise FormatError(f"blob {row.digest} lies outside its pack")
 
 
+def rows_by_part(parts: Sequence[Part], rows: Sequence[Blob]) -> list[Sequence[Blob]]:
+    """The rows that each of *parts* takes."""
+    ends = accumulate(part.blobs for part in parts)
+    return [rows[end - part.blobs : end] for part, end in zip(parts, ends, strict=True)]
+
+
 def check_table(manifest: Manifest, rows: Sequence[Blob]) -> None:
     """FormatError unless *rows* give the parts their lengths, and then every base, whole."""
-    at = 0
-    for part in manifest.parts:
-        took = rows[at : at + part.blobs]
-        at += part.blobs
+    parts = manifest.parts
+    for part, took in zip(parts, rows_by_part(parts, rows), strict=True):
         if len(took) != part.blobs or sum(row.length for row in took) != part.length:
             raise FormatError(f"a {part.kind} of {part.length} bytes does not fit its blobs")
     wholes = {row.digest for row in rows if row.base is None}
     bases = {row.base for row in rows if row.base is not None}
     if not bases <= wholes:
         raise FormatError("the base of a delta is not in the table, or is a delta itself")
-    if any(row.base is not None or row.digest not in bases for row in rows[at:]):
+    rest = rows[sum(part.blobs for part in parts) :]
+    if any(row.base is not None or row.digest not in bases for row in rest):
         raise FormatError("the table has rows that neither a part nor a delta needs")
 
 

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from checkpoint._chunking import CHUNK
 from checkpoint._codec import decode
-from checkpoint._format import pack_key
+from checkpoint._format import pack_key, rows_by_part
 from checkpoint._model import Blob, Buffer, Part, Progress, digest, memory
 from checkpoint._renumbering import restore
 from checkpoint._workers import Workers
@@ -101,7 +101,10 @@ def read_parts(
     digests are not checked.  IntegrityError names the pack that is damaged.
     """
     found: list[Buffer] = [b""] * len(parts)
-    missing = list(_cut(parts, rows))
+    missing = [
+        _CutPart(index, part, took)
+        for index, (part, took) in enumerate(zip(parts, rows_by_part(parts, rows), strict=True))
+    ]
     if wanted is not None:
         missing = [part for part in missing if part.index in wanted]
     if lazy:
@@ -166,13 +169,6 @@ class _CutPart:
         """Where it begins and ends in its pack."""
         last = self.rows[-1]
         return self.rows[0].offset, last.offset + last.stored
-
-
-def _cut(parts: Sequence[Part], rows: Sequence[Blob]) -> Iterator[_CutPart]:
-    at = 0
-    for index, part in enumerate(parts):
-        yield _CutPart(index, part, rows[at : at + part.blobs])
-        at += part.blobs
 
 
 def _mapped(parts: Iterable[_CutPart], source: Source, found: list[Buffer]) -> Iterator[_CutPart]:

@@ -227,15 +227,18 @@ def nearby(stream: Buffer, start: int, stop: int) -> frozenset[bytes]:
 _LOOKS_WIDE = re.compile(rb".{12}(?:j.[^\0]\0\0|j..[^\0]\0)", re.DOTALL)
 
 
+def reference(number: int) -> bytes:
+    """The opcode that refers to *number*, and its argument."""
+    return bytes((_GET, number)) if number < 256 else b"j" + _WIDE.pack(number)
+
+
 def mapped(
     stream: Buffer,
     patterns: Patterns,
     images: Mapping[int, int] | array[int],
-    *,
-    hashed: bool = False,
 ) -> Buffer | None:
     """*stream* with the image of each number that is captured; None if one has none."""
-    found = references(stream, patterns, hashed=hashed)
+    found = references(stream, patterns, hashed=False)
     if found is None:
         return None
     try:
@@ -275,7 +278,7 @@ def _spliced(
     view = memoryview(body)
     for place, was_wide, number in zip(places, wide, numbers, strict=True):
         spliced += view[at:place]
-        spliced += bytes((_GET, number)) if was_wide else b"j" + _WIDE.pack(number)
+        spliced += reference(number)
         at = place + (5 if was_wide else 2)
     spliced += view[at:]
     return spliced

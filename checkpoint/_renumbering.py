@@ -45,6 +45,7 @@ from checkpoint._references import (
     names,
     nearby,
     only,
+    reference,
     references,
     rewritten,
 )
@@ -173,14 +174,11 @@ def _names(stream: Buffer, front: References) -> tuple[int, ...]:
         # Those of which there are only a few, all near the front, would move for nothing.
         middle = bytes(stream[len(stream) // 2 :][:_WINDOW])
         share = len(middle) / (front.places[-1] + 1) / 16
-        often = {n for n, times in counts if n in often and _count(middle, n) > times * share}
+        often = {
+            n for n, times in counts if n in often and middle.count(reference(n)) > times * share
+        }
     found = filter(often.__contains__, names(stream, max(often, default=0)))
     return tuple(islice(found, _MOST_NAMES))
-
-
-def _count(data: bytes, number: int) -> int:
-    """How many references to *number* there seem to be."""
-    return data.count(b"h%c" % number if number < 256 else b"j" + number.to_bytes(4, "little"))
 
 
 def _probes(stream: Buffer) -> dict[int, frozenset[bytes]]:

@@ -77,19 +77,19 @@ class Known:
     def learn(self, manifest: Manifest, rows: Sequence[Blob]) -> None:
         """Remember what a snapshot is made of."""
         assert manifest.name is not None and manifest.version is not None
-        newest = self._newest.get(manifest.name)
-        before = {row.digest for row in newest[1]} if newest else frozenset()
         for blob in (*rows, *manifest.table):
             if blob.pack is not None:
                 self.blobs[blob.digest] = blob
                 self._digests.setdefault(blob.pack, set()).add(blob.digest)
         self._begun.add(manifest.name)
-        self._newest[manifest.name] = manifest, rows
         self.sizes.update(manifest.packs)
         if (manifest.name, manifest.version) not in self._packs:
+            newest = self._newest.get(manifest.name)
+            before = {row.digest for row in newest[1]} if newest else frozenset()
             self._count_deltas(row for row in rows if row.digest not in before)
             self._packs[manifest.name, manifest.version] = frozenset(manifest.packs)
             self._named.update(manifest.packs.keys())
+        self._newest[manifest.name] = manifest, rows
 
     def newest(self, name: str) -> tuple[Manifest, Sequence[Blob]] | None:
         """The manifest and rows of the snapshot of *name* that was last saved or loaded."""

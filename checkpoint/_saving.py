@@ -132,10 +132,23 @@ class Saving:
 
     # --- a version ----------------------------------------------------------
 
-    def make(self, fill: Callable[[Draft], Snapshot], *, private: bool = False) -> Snapshot:
-        """What *fill* commits as the next version."""
-        carry = self._keep is not None
-        return self._repository.save(self.name, self._codec, fill, carry=carry, private=private)
+    def make(
+        self,
+        fill: Callable[[Draft], Snapshot],
+        repository: Repository | None = None,
+        *,
+        threads: bool = True,
+        private: bool = False,
+    ) -> Snapshot:
+        """What *fill* commits as the next version; in a child to a *repository* of its own."""
+        return (repository or self._repository).save(
+            self.name,
+            self._codec,
+            fill,
+            carry=self._keep is not None,
+            threads=threads,
+            private=private,
+        )
 
     def _pickle(
         self,
@@ -153,8 +166,7 @@ class Saving:
             buffers, globals = pickled.buffers, pickled.globals
             return self._commit(repository, draft, buffers, globals, members, progress)
 
-        carry = self._keep is not None
-        return repository.save(self.name, self._codec, fill, carry=carry, threads=threads)
+        return self.make(fill, repository, threads=threads)
 
     def _commit(
         self,

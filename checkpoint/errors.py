@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from types import FrameType
 from typing import Any
 
 
@@ -122,11 +123,17 @@ class StoreError(CheckpointError):
 
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of the program that called into this package."""
+    level, _ = program_frame(sys._getframe(1))
+    warnings.warn(message, category, stacklevel=2 + level)
+
+
+def program_frame(frame: FrameType) -> tuple[int, FrameType]:
+    """The frame that called into this package, and how many calls above *frame* it is."""
     package = os.path.dirname(__file__)
-    level, frame = 2, sys._getframe(1)
+    level = 0
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    return level, frame
 
 
 class DamagedSnapshotWarning(UserWarning):

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from faults.hooked import HookedStore, state
-from faults.test_crash_everywhere import OLDER, Promise, Reordered, check, prepare
+from faults.test_crash_everywhere import OLDER, Promise, Reordered, each_crash
 
 import checkpoint
 from checkpoint import (
@@ -73,31 +73,22 @@ def promised(begun: list[tuple[Any, Future[Snapshot]]], keep: int | None) -> Pro
 
 def crashes(keep: int | None, wrap: Callable[[Store], Store] = lambda store: store) -> int:
     """Crash saves in the background before and after each write; how many crashes there were."""
-    count = 0
-    for when in ("before", "after"):
-        for crash_at in itertools.count(1):
-            inner = HookedStore()
-            prepare(inner, True)
-            store = CrashingStore(inner, crash_at, when)  # type: ignore[arg-type]
-            saves = Checkpointer(wrap(store), keep=None if keep is None else keep_last(keep))
-            begun: list[tuple[Any, Future[Snapshot]]] = []
-            try:
-                for value in NEW:
-                    future = saves.save_in_background(value)
-                    begun.append((value, future))
-                saves.close()
-            except SimulatedCrash:
-                assert store.crashed
-            with suppress(SimulatedCrash):
-                saves.close()
-            try:
-                check(inner, promised(begun, keep))
-            except AssertionError as error:
-                raise AssertionError(f"crash {when} write {crash_at}: {error}") from error
-            if not store.crashed:
-                break
-            count += 1
-    return count
+
+    def play(store: CrashingStore, before: list[Any]) -> Promise:
+        saves = Checkpointer(wrap(store), keep=None if keep is None else keep_last(keep))
+        begun: list[tuple[Any, Future[Snapshot]]] = []
+        try:
+            for value in NEW:
+                future = saves.save_in_background(value)
+                begun.append((value, future))
+            saves.close()
+        except SimulatedCrash:
+            assert store.crashed
+        with suppress(SimulatedCrash):
+            saves.close()
+        return promised(begun, keep)
+
+    return each_crash("", True, play)
 
 
 @pytest.mark.parametrize("keep", [None, 2])

@@ -437,26 +437,36 @@ def prepare(store: Store, older: bool) -> list[Any]:
 # At every write to the store
 
 
-def crashes(name: str, wrap: Callable[[Store], Store] = lambda store: store) -> int:
-    """Crash a scenario before and after each of its writes; how many crashes there were."""
-    older, play = SCENARIOS[name]
+def each_crash(of: str, older: bool, play: Callable[[CrashingStore, list[Any]], Promise]) -> int:
+    """Crash *play* before and after each of its writes; how many crashes there were."""
     count = 0
     for when in ("before", "after"):
         for crash_at in itertools.count(1):
             inner = HookedStore()
             before = prepare(inner, older)
             store = CrashingStore(inner, crash_at, when)  # type: ignore[arg-type]
-            events: list[Any] = []
-            with suppress(SimulatedCrash):
-                play(Program(wrap(store), events.append, [*range(1, len(before) + 1)]))
+            promise = play(store, before)
             try:
-                check(inner, Promise.of(events, before))
+                check(inner, promise)
             except AssertionError as error:
-                raise AssertionError(f"{name}, crash {when} write {crash_at}: {error}") from error
+                raise AssertionError(f"{of}crash {when} write {crash_at}: {error}") from error
             if not store.crashed:
                 break
             count += 1
     return count
+
+
+def crashes(name: str, wrap: Callable[[Store], Store] = lambda store: store) -> int:
+    """Crash a scenario before and after each of its writes; how many crashes there were."""
+    older, scenario = SCENARIOS[name]
+
+    def play(store: CrashingStore, before: list[Any]) -> Promise:
+        events: list[Any] = []
+        with suppress(SimulatedCrash):
+            scenario(Program(wrap(store), events.append, [*range(1, len(before) + 1)]))
+        return Promise.of(events, before)
+
+    return each_crash(f"{name}, ", older, play)
 
 
 @pytest.fixture(autouse=True)
