@@ -25,6 +25,8 @@ from checkpoint.errors import FormatError
 _WORTHWHILE = 1 / 2  # of a chunk or its base: a delta that saves less is not worth a second read
 _SAMPLES = 4
 _SAMPLE = 1 << 10
+_PATIENCE = 4  # to decode a base costs more than to digest a chunk
+_EACH = 8
 _PROBED = 64 << 10  # less than this costs no more to try than to probe
 
 
@@ -97,6 +99,7 @@ class Deltas:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._misses = 0  # encoded bases in a row that resembled nothing, read or not
 
     def __call__(self, piece: Piece, plain: Buffer) -> Delta | None:
         """The delta of *plain*; None if that does not pay.
@@ -116,16 +119,28 @@ class Deltas:
         probed = piece.probed and len(plain) >= _PROBED
         if probed and base.codec == "none" and not self._resembles(plain, base, None):
             return None
+        probed = probed and base.codec != "none"
+        if probed and self._is_hopeless():
+            return None
         try:
             old = read_blob(base, self._plan.source)
         except FormatError:
             return None  # A newer release wrote it; it may be for others to read.
-        if probed and base.codec != "none" and not self._resembles(plain, base, old):
+        if probed and not self._resembles(plain, base, old):
+            self._misses += 1
             return None
+        self._misses = 0
         filter, stored = encode_delta(plain, old)
         least = min(base.stored, len(plain)) * _WORTHWHILE
         limit = min(least, self._plan.cost_of_a_change(base))
         return Delta(base.digest, filter, stored) if len(stored) <= limit else None
+
+    def _is_hopeless(self) -> bool:
+        """After a few misses in a row only now and then is a base decoded to be compared."""
+        if self._misses < _PATIENCE or self._misses % _EACH == 0:
+            return False
+        self._misses += 1
+        return True
 
     def _resembles(self, plain: Buffer, base: Blob, old: Buffer | None) -> bool:
         """Whether one of a few samples is the same; of a raw base nothing else is read."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from checkpoint._chunking import CHUNK, fixed
 from checkpoint._codec import Codec
@@ -66,11 +66,12 @@ class Scratch:
             self._free.append(whole)
 
 
-@frozen
+@define
 class Encoder:
     """Digests a piece, and encodes it unless `reuse` knows a blob that holds it.
 
-    It becomes a delta where `delta` finds that this pays.
+    It becomes a delta where `delta` finds that this pays.  After a piece that
+    was known the next is digested where it lies: only what is stored is copied.
     """
 
     codec: Codec
@@ -78,11 +79,17 @@ class Encoder:
     delta: Callable[[Piece, Buffer], Delta | None] = lambda piece, plain: None
     scratch: Scratch | None = None
     private: bool = False
+    _hopeful: bool = field(default=True, init=False)
 
     def __call__(self, piece: Piece) -> Chunk | Blob:
+        if self._hopeful and piece.near and piece.digest is None and not self.private:
+            known = self.reuse(digest(piece.view))
+            if known is not None:
+                return known
         plain = self._private(piece.view)
         name = piece.digest or digest(plain)
         known = self.reuse(name)
+        self._hopeful = known is not None
         if known is not None:
             self.used_up(plain)
             return known

@@ -16,6 +16,7 @@ from checkpoint._codec import Codec, decode, encode_delta
 from checkpoint._delta import Layout, Track
 from checkpoint._format import encode_manifest, pack_key, snapshot_key
 from checkpoint._model import Blob, Manifest, Part, digest
+from checkpoint._writing import Scratch
 
 MIB = 1 << 20
 Array = np.ndarray[Any, Any]
@@ -141,6 +142,34 @@ def test_an_array_of_which_all_changed_is_not_even_read() -> None:
     second = saves.save(noise(4 * MIB, seed=1))
     assert second.stored > 0.9 * second.size
     assert store.read <= 4 * 4 * 1024 + 200, "a few samples of each chunk"
+
+
+def test_of_dense_changes_only_a_few_encoded_bases_are_decoded() -> None:
+    store = Counting()
+    saves = Checkpointer(store)
+    state = (noise(20 * MIB) * 1000).astype(np.int32)  # compressible, so stored encoded
+    stored = saves.save(state).stored
+    assert stored < state.nbytes * 0.9
+    state += np.random.default_rng(1).integers(1, 9, len(state), dtype=np.int32)
+    store.read = 0
+    saves.save(state)
+    assert 0 < store.read < stored * 0.4
+
+
+def test_a_chunk_that_did_not_change_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[int] = []
+    copy = Scratch.copy
+    monkeypatch.setattr(Scratch, "copy", lambda self, v: copied.append(len(v)) or copy(self, v))
+    saves = Checkpointer(MemoryStore())
+    state = [noise(4 * MIB, seed) for seed in range(3)]
+    saves.save(state)
+    assert sum(copied) == 48 * MIB
+    copied.clear()
+    saves.save(state)
+    assert copied == []
+    state[1][-1] += 1
+    saves.save(state)
+    assert 4 * MIB <= sum(copied) <= 12 * MIB
 
 
 def test_equal_buffers_copies_and_views_are_stored_once() -> None:
