@@ -44,16 +44,43 @@ def memory(size: int) -> memoryview:
 
 
 @frozen
+class Shape:
+    """What a class and its instances looked like when they were saved.
+
+    `kind` is `attrs`, `dataclass`, `namedtuple`, `enum`, `flag`, `slots` or
+    `plain`.  `fields` are in order; where they are `sampled`, they are what the
+    first instances had, and there may be others.  `defaults` are the fields
+    that have one, `validated` those with a validator.  `members` are an enum's
+    names and the `repr` of their values.  `version` is the declared one of the
+    class, and `bases` are its bases that declare one, `module:qualname` to
+    version; 1 where nothing is declared.
+    """
+
+    kind: str
+    fields: tuple[str, ...] = ()
+    sampled: bool = False
+    defaults: tuple[str, ...] = ()
+    validated: tuple[str, ...] = ()
+    members: Mapping[str, str] = Factory(dict)
+    version: int = 1
+    bases: Mapping[str, int] = Factory(dict)
+
+    __module__ = "checkpoint"
+
+
+@frozen
 class Global:
     """A class or function as a stream names it: `module:qualname`.
 
     `origin` is the importable module that `__main__` was when the snapshot was
-    saved (`train` for `python train.py`), else None.
+    saved (`train` for `python train.py`), else None.  `shape` is None for what
+    is no class, and for classes whose instances tell nothing of their state.
     """
 
     module: str
     qualname: str
     origin: str | None = None
+    shape: Shape | None = None
 
     __module__ = "checkpoint"
 
