@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 from blake3 import blake3
 
 # What may be written: bytes, bytearray, memoryview, mmap, pickle.PickleBuffer.
@@ -80,7 +80,7 @@ class Global:
     module: str
     qualname: str
     origin: str | None = None
-    shape: Shape | None = None
+    shape: Shape | None = field(default=None, eq=False)
 
     __module__ = "checkpoint"
 
