@@ -6,24 +6,32 @@ It is the only place that knows both objects and bytes.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final, Literal
 
+from attrs import evolve
+
 from checkpoint import _format, _pruning, _single_file
+from checkpoint import _looking as look
 from checkpoint._codec import parse_codec
+from checkpoint._difference import Difference
 from checkpoint._draft import Draft
+from checkpoint._loading import Wanted
 from checkpoint._members import stamp
-from checkpoint._model import Buffer, Progress, Snapshot
-from checkpoint._pickle_interface import first_bytes, origin_of
+from checkpoint._migrating import Migrated, migrate
+from checkpoint._migration import Migrations
+from checkpoint._migration import default as default_migrations
+from checkpoint._model import Progress, Snapshot
+from checkpoint._outline import Outline
+from checkpoint._pickle_interface import first_bytes
 from checkpoint._reading import Wish
 from checkpoint._repository import Repository, about
 from checkpoint._retention import Best, Retention, ranked
 from checkpoint._saving import Saving
-from checkpoint._selecting import Selection, select, walk
-from checkpoint._unpickling import unpickle
-from checkpoint.errors import CheckpointError, FormatError, NotFoundError, SerializationError
+from checkpoint._upgrading import OnMissing, Schema, Terms
+from checkpoint.errors import CheckpointError, FormatError, NotFoundError
 from checkpoint.store import LocalStore, Store, replace_file
 
 _ABSENT: Final = object()
@@ -39,6 +47,12 @@ class Checkpointer:
     deleted.  *codec* is `zstd`, `gzip` or `lzma`, with a level (`zstd:9`) or
     without, or `none`.
 
+    *migrations* take old snapshots in; by default those of `checkpoint.rename`,
+    `checkpoint.upgrade` and so on.  A class that is gone raises MigrationError,
+    unless *on_missing* is `stand-in`.  Where a class changed and nothing says
+    how, a load warns before anything is built; with the *schema* `strict` it
+    raises MigrationError instead, with `off` it is silent.
+
     Any number of threads and processes may use one store, and one name, at
     once.
     """
@@ -52,6 +66,9 @@ class Checkpointer:
         *,
         keep: Retention | None = None,
         codec: str = "zstd",
+        migrations: Migrations = default_migrations,
+        on_missing: OnMissing = "raise",
+        schema: Schema = "warn",
     ) -> None:
         if isinstance(store, str | os.PathLike):
             if not os.fspath(store):
@@ -63,7 +80,8 @@ class Checkpointer:
             raise TypeError(f"keep is a retention policy such as keep_last(5), not {keep!r}")
         self.name: Final = _format.check_name(name)
         self._repository = Repository(store)
-        self._saving = Saving(self._repository, name, parse_codec(codec), keep)
+        self._terms = Terms(migrations, on_missing, schema)
+        self._saving = Saving(self._repository, name, parse_codec(codec), keep, migrations)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -74,6 +92,7 @@ class Checkpointer:
         self._check_open()
         other = Checkpointer(self._repository.store, name)
         other._repository = self._repository
+        other._terms = self._terms
         other._saving = self._saving.named(name)
         return other
 
@@ -185,19 +204,21 @@ class Checkpointer:
         """
         if sum(wanted is not None for wanted in (version, tag, best)) > 1:
             raise TypeError("give one of version, tag and best")
-        part = _Part(() if only is None else only if isinstance(only, tuple) else (only,))
-        wish = Wish(progress, lazy, None if only is None else part.choose)
+        path = () if only is None else only if isinstance(only, tuple) else (only,)
+        wanted = Wanted(path, self._terms)
+        wish = Wish(progress, lazy, None if only is None else wanted.choose)
         try:
             manifest, parts = self._read(version, tag, best, wish)
         except NotFoundError:
             if default is _ABSENT:
                 raise
             return default
-        assert manifest.version is not None
-        with about(self.name, manifest.version, ""):
-            stream, buffers = part.chosen(parts)
-            state = part.reached(unpickle(stream, buffers, origin=origin_of(manifest.types)))
-        self._saving.parent = manifest.version
+        number = manifest.version
+        assert number is not None
+        with about(self.name, number, ""):
+            again = partial(self._repository.read, self.name, number, evolve(wish, progress=None))
+            state = wanted.loaded(manifest, parts, lambda: again()[1])
+        self._saving.follows(manifest)
         return state
 
     def _read(
@@ -251,6 +272,33 @@ class Checkpointer:
     def __bool__(self) -> bool:
         return True
 
+    def inspect(self, *, version: int | None = None, tag: str | None = None) -> Outline:
+        """The outline of a version: types, keys, shapes and sizes by path; nothing is run.
+
+        It is the newest version that is whole, or the one that is asked for.
+        Only the stream is read, no array.  `Outline` says more.
+        """
+        return look.inspect(self._open, self.name, self._asked(version, tag))
+
+    def diff(self, old: int, new: int) -> Difference:
+        """What was added, removed and changed from version *old* to *new*; nothing is run.
+
+        Arrays are compared by their digests, and not read.
+        """
+        return look.diff(self._open, (self.name, old), (self.name, new))
+
+    def raw(self, *, version: int | None = None, tag: str | None = None) -> Any:
+        """A version as plain records, to be read though its classes are gone; nothing is run.
+
+        An object is a dict that has its class under `__class__`.
+        """
+        return look.raw(self._open, self.name, self._asked(version, tag))
+
+    def _asked(self, version: int | None, tag: str | None) -> int | None:
+        if version is not None and tag is not None:
+            raise TypeError("give one of version and tag")
+        return version if tag is None else self._open.tagged(self.name, tag)
+
     # --- change -------------------------------------------------------------
 
     def tag(self, version: int, tag: str) -> None:
@@ -289,6 +337,19 @@ class Checkpointer:
         IntegrityError or FormatError, naming it, if a manifest cannot be read.
         """
         return _pruning.prune(self._open)
+
+    def migrate(self, *, dry_run: bool = False) -> list[Migrated]:
+        """Append old versions anew, in today's classes; what was done with each version.
+
+        Where names alone have changed, the stream is rewritten and nothing of
+        it is run; else the state is loaded and saved.  Each new version has its
+        old one as parent, and its date, metrics, meta and tags; the old ones
+        stay.  With *dry_run* it is only said what would be done.
+
+        Nothing else may save under this name meanwhile.  If it is interrupted
+        the newest version may hold an older state: call it again, and it goes on.
+        """
+        return migrate(self._open, self._saving, self._terms, dry_run=dry_run)
 
     # --- one file -----------------------------------------------------------
 
@@ -367,39 +428,6 @@ class Checkpointer:
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError(f"{self!r} is closed")
-
-
-class _Part:
-    """The part of a graph at *path*: what of its stream and buffers is needed for it."""
-
-    def __init__(self, path: tuple[Any, ...]) -> None:
-        self._path = path
-        self._selection: Selection | None = None
-        self._missing: NotFoundError | None = None
-
-    def choose(self, stream: Buffer) -> Container[int]:
-        """The buffers that the part needs; all, where the stream alone does not tell."""
-        self._selection = self._missing = None
-        try:
-            self._selection = select(stream, self._path)
-        except NotFoundError as error:
-            self._missing = error  # It is not the version that is missing.
-            return ()
-        except SerializationError:
-            return range(sys.maxsize)
-        return self._selection.buffers
-
-    def chosen(self, parts: Sequence[Buffer]) -> tuple[Buffer, Iterable[Buffer]]:
-        """The stream to unpickle, and its buffers."""
-        if self._missing is not None:
-            raise self._missing
-        if self._selection is None:
-            return parts[-1], parts[:-1]
-        return self._selection.stream, [parts[index] for index in self._selection.buffers]
-
-    def reached(self, state: Any) -> Any:
-        """The part itself, if all had to be loaded."""
-        return walk(state, self._path) if self._selection is None else state
 
 
 def _members(metrics: Mapping[str, float] | None, tags: Iterable[str], meta: Any) -> dict[str, Any]:

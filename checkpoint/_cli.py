@@ -1,10 +1,16 @@
-"""The command line: look at a repository without running anything of it.
+"""The command line: look at a repository without running anything of it, and migrate it.
 
     checkpoint ls DIR                    the names, and the versions of each
     checkpoint show DIR [NAME[@VERSION]] one version: its manifest, in words
+    checkpoint inspect DIR|FILE          what is in one version, or in a file, and how large
+    checkpoint diff DIR NAME@1 NAME@2    what differs between two versions
     checkpoint verify DIR                read every byte; exit 1 if any is wrong
+    checkpoint migrate DIR               old versions anew; exit 1 if one cannot be
+    checkpoint schema freeze|check       classes against a lock file; exit 1 if one breaks
 
-No user code is imported: manifests are JSON, and no stream is unpickled.
+No user code is imported: manifests are JSON, and no stream is unpickled; but
+`migrate` imports the classes of its versions, and loads where they changed, and
+`schema` imports the modules that it is given.
 """
 
 from __future__ import annotations
@@ -14,12 +20,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from checkpoint import _pruning
+from checkpoint import _cli_inspect, _cli_migrate, _cli_schema, _pruning
+from checkpoint._cli_inspect import chosen, opened
 from checkpoint._members import __version__
 from checkpoint._model import Manifest, Snapshot
 from checkpoint._repository import Repository
-from checkpoint.errors import CheckpointError, DamagedSnapshotWarning, FormatError, NotFoundError
-from checkpoint.store import LocalStore
+from checkpoint.errors import CheckpointError, DamagedSnapshotWarning
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -39,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show.add_argument(
         "which", nargs="?", metavar="NAME[@VERSION]", help="the newest of the only name if left out"
     )
+    _cli_inspect.add(commands)
+    _cli_migrate.add(commands)
+    _cli_schema.add(commands)
     given = parser.parse_args(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("always", DamagedSnapshotWarning)
@@ -51,19 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    repository = _open(given.folder)
+    if given.command in _cli_inspect.COMMANDS:
+        return _cli_inspect.run(given)
+    if given.command == "migrate":
+        return _cli_migrate.run(given)
+    if given.command == "schema":
+        return _cli_schema.run(given)
+    repository = opened(given.folder)
     if given.command == "ls":
         return _ls(repository)
     if given.command == "show":
         return _show(repository, given.which)
     return _verify(repository)
-
-
-def _open(folder: str) -> Repository:
-    repository = Repository(LocalStore(folder))
-    if repository.identity() is None:
-        raise FormatError(f"{folder} is not a repository: it holds no format.json and no snapshots")
-    return repository
 
 
 def _ls(repository: Repository) -> int:
@@ -89,7 +97,7 @@ def _row(snapshot: Snapshot) -> list[str]:
 
 
 def _show(repository: Repository, which: str | None) -> int:
-    name, version = _chosen(repository, which)
+    name, version = chosen(repository, which)
     manifest = repository.manifest(name, version)
     snapshot = next(s for s in repository.snapshots(name) if s.version == version)
     for label, text in _lines(manifest, snapshot):
@@ -114,22 +122,6 @@ def _lines(manifest: Manifest, snapshot: Snapshot) -> list[tuple[str, str]]:
     if snapshot.meta is not None:
         lines.append(("meta", repr(snapshot.meta)))
     return lines + [("uses", str(entry)) for entry in snapshot.types]
-
-
-def _chosen(repository: Repository, which: str | None) -> tuple[str, int]:
-    names = repository.names()
-    name, _, version = (which or "").partition("@")
-    if not which and len(names) == 1:
-        name = names[0]
-    if name not in names:
-        raise NotFoundError(f"say which name: {', '.join(names) or 'there is none'}")
-    versions = repository.line(name).versions()
-    if not version:
-        return name, versions[-1]
-    if not version.isdecimal() or int(version) not in versions:
-        there = ", ".join(map(str, versions[-10:]))
-        raise NotFoundError(f"{name} has no version {version}; the newest are {there}")
-    return name, int(version)
 
 
 def _verify(repository: Repository) -> int:

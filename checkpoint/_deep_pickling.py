@@ -24,6 +24,7 @@ from struct import pack
 from types import EllipsisType, FunctionType, NoneType, NotImplementedType
 from typing import Any
 
+from checkpoint._model import Global
 from checkpoint._paths import Place, Step, qualified_name, rendered
 
 # Payloads from here on are passed on as they are; smaller ones are gathered.
@@ -64,7 +65,10 @@ def _reduced_class(cls: Any) -> Any:
 
 
 class DeepPickler:
-    """A pickler that no depth stops; `dump` once, then `path` and `at` say where it failed."""
+    """A pickler that no depth stops; `dump` once, then `path` and `at` say where it failed.
+
+    *override* may also give a `Global`: what is written under that name, unseen.
+    """
 
     def __init__(
         self,
@@ -158,8 +162,12 @@ class DeepPickler:
         value = NotImplemented if self._override is None else self._override(obj)
         if value is NotImplemented:
             value = way_to_reduce(type(obj), self._table)(obj)
+        if isinstance(value, Global):
+            return self._global(obj, value.module, value.qualname)
         if isinstance(value, str):
-            return self._global(obj, value)
+            module = pickle.whichmodule(obj, value)  # type: ignore[attr-defined]
+            _check_found(obj, module, value)
+            return self._global(obj, module, value)
         if isinstance(value, tuple):
             return self._reduction(obj, value)
         raise pickle.PicklingError("__reduce__ must return a string or tuple")
@@ -291,9 +299,7 @@ class DeepPickler:
         yield pid, Place.PERSISTENT, None
         self._emit(pickle.BINPERSID)
 
-    def _global(self, obj: Any, name: str) -> Frame:
-        module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
-        _check_found(obj, module, name)
+    def _global(self, obj: Any, module: str, name: str) -> Frame:
         code = copyreg._extension_registry.get((module, name))  # type: ignore[attr-defined]
         if code is not None:
             return self._emit(_extension(code))

@@ -20,7 +20,15 @@ from typing import Any
 from attrs import asdict, fields
 
 from checkpoint._chunking import CHUNK
-from checkpoint._model import Blob, Buffer, Global, Manifest, Part, Snapshot, digest
+from checkpoint._model import (
+    Blob,
+    Buffer,
+    Manifest,
+    Part,
+    Snapshot,
+    digest,
+)
+from checkpoint._type_rows import parse_type, type_row
 from checkpoint.errors import FormatError, IntegrityError, InvalidNameError
 
 FORMAT = 1
@@ -201,7 +209,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     members: dict[str, Any] = {"format": FORMAT}
     members |= asdict(manifest, recurse=False)
     members["metrics"] = {key: _metric(value) for key, value in manifest.metrics.items()}
-    members["types"] = [_type_row(entry) for entry in manifest.types]
+    members["types"] = [type_row(entry) for entry in manifest.types]
     members["table"] = blob_rows(manifest.table)
     members["blobs"] = blob_rows(manifest.blobs)
     members["parts"] = [_part_row(part) for part in manifest.parts]
@@ -223,7 +231,7 @@ def _manifest(members: dict[str, Any]) -> Manifest:
     if members.keys() != _MEMBERS:
         raise ValueError(f"members missing or unknown: {sorted(members.keys() ^ _MEMBERS)}")
     members["metrics"] = {k: parse_metric(v) for k, v in members["metrics"].items()}
-    members["types"] = tuple(_type(row) for row in members["types"])
+    members["types"] = tuple(parse_type(row) for row in members["types"])
     members["table"] = parse_rows(members["table"])
     members["blobs"] = parse_rows(members["blobs"])
     if any(row.base is not None for row in members["table"]):
@@ -381,19 +389,6 @@ def _part(row: dict[str, Any]) -> Part:
     if "renumbered" in part.transforms and part.length > MAX_RENUMBERED:
         raise ValueError(f"a renumbered stream of {part.length} bytes")
     return part
-
-
-def _type_row(entry: Global) -> dict[str, Any]:
-    # The members that are null are there for later releases to fill.
-    blank = {"version": None, "kind": None, "fields": None}
-    return {"global": str(entry), "origin": entry.origin} | blank
-
-
-def _type(row: dict[str, Any]) -> Global:
-    if row["origin"] is not None:
-        _text(row["origin"])
-    module, _, qualname = row["global"].partition(":")
-    return Global(module, qualname, row["origin"])
 
 
 def _metric(value: float) -> float | str:

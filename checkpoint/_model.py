@@ -14,6 +14,10 @@ from blake3 import blake3
 # `collections.abc.Buffer` is 3.12's; on 3.11 the protocol has no name.
 Buffer = Any
 
+# Fields, or members, that a shape names, and the longest text in it.
+MAX_FIELDS = 10_000
+MAX_TEXT = 1_000
+
 # Memory from here on is mapped: fresh pages without a memset, given back when dropped.
 MAPPED = 1 << 20
 
@@ -50,7 +54,9 @@ class Shape:
     `kind` is `attrs`, `dataclass`, `namedtuple`, `enum`, `flag`, `slots` or
     `plain`.  `fields` are in order; where they are `sampled`, they are what the
     first instances had, and there may be others.  `defaults` are the fields
-    that have one, `validated` those with a validator.  `members` are an enum's
+    that have one, `validated` those with a validator.  `layout` is empty where
+    a state is a dict of fields, or else `pair` (a dict and one of the slots),
+    `list`, `tuple` (of the fields in order) or `other`.  `members` are an enum's
     names and the `repr` of their values.  `version` is the declared one of the
     class, and `bases` are its bases that declare one, `module:qualname` to
     version; 1 where nothing is declared.
@@ -61,6 +67,7 @@ class Shape:
     sampled: bool = False
     defaults: tuple[str, ...] = ()
     validated: tuple[str, ...] = ()
+    layout: str = ""
     members: Mapping[str, str] = Factory(dict)
     version: int = 1
     bases: Mapping[str, int] = Factory(dict)

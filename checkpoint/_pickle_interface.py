@@ -14,7 +14,7 @@ import operator
 import os
 import pickle
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import zstandard
@@ -22,10 +22,15 @@ import zstandard
 from checkpoint import _single_file
 from checkpoint._codec import parse_codec
 from checkpoint._members import libraries, stamp
-from checkpoint._model import Buffer, Global, Manifest
+from checkpoint._migration import Migrations
+from checkpoint._migration import default as default_migrations
+from checkpoint._model import Buffer, Manifest
+from checkpoint._outline import Outline, outlined
 from checkpoint._pickling import BufferCallback, Hooks, pickle_into
+from checkpoint._raw import raw_of
 from checkpoint._stream import StreamCutter
-from checkpoint._unpickling import find_global, protocol, unpickle
+from checkpoint._unpickling import protocol
+from checkpoint._upgrading import Loading, OnMissing, Schema, Terms
 from checkpoint._workers import Workers
 from checkpoint._writing import Encoder
 from checkpoint.errors import CheckpointError, FormatError, IntegrityError, SerializationError
@@ -72,7 +77,11 @@ class Pickler:
                 hooks=self._hooks(),
                 restart=stream.restart,
             )
-            known = {"libraries": libraries(pickled.globals), "types": pickled.globals}
+            known = {
+                "libraries": libraries(pickled.globals),
+                "types": default_migrations.stamped(pickled.globals),
+                "migrations": tuple(default_migrations.graphs),
+            }
             manifest = Manifest(**known, **stamp())  # type: ignore[arg-type]
             _single_file.write_snapshot(
                 self._write, manifest, pickled.buffers, stream, encoder, workers
@@ -106,11 +115,15 @@ class Unpickler:
         encoding: str = "ASCII",
         errors: str = "strict",
         buffers: Iterable[Buffer] | None = None,
+        migrations: Migrations = default_migrations,
+        on_missing: OnMissing = "raise",
+        schema: Schema = "warn",
     ) -> None:
         self._file = file
         self._buffers = buffers
         self._plain = {"fix_imports": fix_imports, "encoding": encoding, "errors": errors}
-        self._origin: str | None = None
+        self._terms = Terms(migrations, on_missing, schema)
+        self._loading = Loading(self._terms)
 
     def load(self) -> Any:
         """The next object; EOFError where the file has no more.
@@ -123,31 +136,34 @@ class Unpickler:
         if not head:
             raise EOFError("no snapshot is left in this file")
         if head == _single_file.MAGIC:
-            manifest, parts = _single_file.read_snapshot(self._file.read)
-            self._origin = origin_of(manifest.types)
-            return self._unpickle(parts[-1], parts[:-1] or self._buffers or ())
+            return self._rebuilt(*_single_file.read_snapshot(self._file.read))
         if sum(map(operator.eq, head, _single_file.MAGIC)) > 4:
             raise IntegrityError("damaged in its first 8 bytes")
         source = _plain_pickle(head, self._file)
+        self._loading = Loading(self._terms, (), self.find_class)
+        ask = getattr(self, "persistent_load", None)
         try:
-            return self._unpickle(source, self._buffers or (), **self._plain)
+            return self._loading.load_plain(
+                source, self._buffers or (), persistent_load=ask, **self._plain
+            )
         except SerializationError as error:
             if isinstance(error.__cause__, _BROKEN):
                 raise FormatError(f"neither a snapshot nor a whole pickle: {error}") from error
             raise
 
     def find_class(self, module: str, name: str) -> Any:
-        """The class or function `module.name`; MigrationError if it is gone."""
-        return find_global(module, name, self._origin)
+        """The class or function `module.name` of today; MigrationError if it is gone."""
+        return self._loading.find(module, name)
 
-    def _unpickle(self, source: Any, buffers: Iterable[Buffer], **plain: Any) -> Any:
-        return unpickle(
-            source,
-            buffers,
-            resolve=self.find_class,
-            persistent_load=getattr(self, "persistent_load", None),
-            **plain,
-        )
+    def _rebuilt(self, manifest: Manifest, parts: Sequence[Buffer]) -> Any:
+        buffers = parts[:-1] or [*(self._buffers or ())]
+        # An upgrade may change an array in place, and the graph may be built twice.
+        kept = [bytes(buffer) for buffer in buffers] if self._terms.migrations.has_upgrades else []
+        self._loading = loading = Loading(self._terms, manifest.types, self.find_class)
+        loading.check()
+        ask = getattr(self, "persistent_load", None)
+        root = loading.load(parts[-1], buffers, lambda: map(bytearray, kept or buffers), ask)
+        return loading.migrated(root, manifest.migrations)
 
 
 def dump(
@@ -196,14 +212,20 @@ def load(
     encoding: str = "ASCII",
     errors: str = "strict",
     buffers: Iterable[Buffer] | None = None,
+    migrations: Migrations = default_migrations,
+    on_missing: OnMissing = "raise",
+    schema: Schema = "warn",
 ) -> Any:
     """The next object in *file*, a binary file or a path: of a snapshot or a plain pickle.
 
     *fix_imports*, *encoding* and *errors* are for plain pickles of Python 2;
-    *buffers* for what was dumped with a `buffer_callback`.  Runs the code that
-    the file names: load only what you trust.
+    *buffers* for what was dumped with a `buffer_callback`; *migrations*,
+    *on_missing* and *schema* are those of `Checkpointer`.  A plain pickle knows
+    nothing of what its classes were: of the migrations it gets the renames.
+    Runs the code that the file names: load only what you trust.
     """
     options: Any = {"fix_imports": fix_imports, "encoding": encoding, "errors": errors}
+    options |= {"migrations": migrations, "on_missing": on_missing, "schema": schema}
     if not isinstance(file, str | os.PathLike):
         return Unpickler(file, buffers=buffers, **options).load()
     with open(file, "rb") as source:
@@ -222,6 +244,9 @@ def loads(
     encoding: str = "ASCII",
     errors: str = "strict",
     buffers: Iterable[Buffer] | None = None,
+    migrations: Migrations = default_migrations,
+    on_missing: OnMissing = "raise",
+    schema: Schema = "warn",
 ) -> Any:
     """The object in *data*, as `load` reads it; bytes after it are ignored, as with pickle."""
     return load(
@@ -230,12 +255,47 @@ def loads(
         encoding=encoding,
         errors=errors,
         buffers=buffers,
+        migrations=migrations,
+        on_missing=on_missing,
+        schema=schema,
     )
 
 
-def origin_of(types: Iterable[Global]) -> str | None:
-    """What `__main__` was in the program that saved these types."""
-    return next((entry.origin for entry in types if entry.origin), None)
+def inspect(file: Any) -> Outline:
+    """The outline of the next object in *file*: types, keys, shapes, sizes; nothing is run.
+
+    *file* is a binary file or a path, of a snapshot or a plain pickle, as for
+    `load`.  FormatError if it is neither, IntegrityError if it is damaged.
+    """
+    stream, buffers = _parts(file)
+    return outlined(stream, [memoryview(buffer).nbytes for buffer in buffers or ()])
+
+
+def raw(file: Any) -> Any:
+    """The next object in *file* as plain records, for want of its classes; nothing is run.
+
+    *file* is as for `inspect`, and the records are as `Checkpointer.raw` gives them.
+    """
+    return raw_of(*_parts(file))
+
+
+def _parts(file: Any) -> tuple[Buffer, Sequence[Buffer] | None]:
+    """The stream in *file*, and its buffers, if it is known whether it has any."""
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as source:
+            try:
+                return _parts(source)
+            except CheckpointError as error:
+                error.args = (f"{os.fspath(file)}: {error}",)
+                raise
+    head = first_bytes(file)
+    if head == _single_file.MAGIC:
+        _, parts = _single_file.read_snapshot(file.read)
+        return parts[-1], parts[:-1]
+    if sum(map(operator.eq, head, _single_file.MAGIC)) > 4:
+        raise IntegrityError("damaged in its first 8 bytes")
+    source = _plain_pickle(head, file)
+    return source if isinstance(source, bytes) else source.read(), None
 
 
 def first_bytes(file: Any) -> bytes:

@@ -16,18 +16,29 @@ import copyreg
 import pickle
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
+from operator import itemgetter
+from types import FunctionType
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from checkpoint import _aside
 from checkpoint._deep_pickling import DeepPickler, by_itself, way_to_reduce
-from checkpoint._model import Global, Pickled
+from checkpoint._model import Global, Pickled, Shape
 from checkpoint._refusal import refusal, told_by
+from checkpoint._shapes import describe
+from checkpoint._standins import Naming, is_stand_in
 from checkpoint._unpickling import Uncollected, main_origin
 from checkpoint.errors import SerializationError
 
 # Buffers from here on go beside the stream: below it, 100,000 tiny arrays would be as many blobs.
 OUT_OF_BAND = 1 << 16
+
+# Instances of a type, and names in all, that tell which fields it has.
+SAMPLED = 16
+SAMPLED_FIELDS = 1_000
 
 # Calls deep that a thread with a stack of 512 KiB can bear in the C pickler (measured: 5,000 not).
 BEARABLE = 2000
@@ -60,10 +71,11 @@ def pickle_into(
     use it, or copy it, before the graph changes.  Buffers of 64 KiB and more are
     kept uncopied, unless *buffer_callback*, which is pickle's own, takes them.
 
-    A graph too deep for the C pickler is pickled once more from its beginning:
-    *restart* is called, and must forget all that was written.  Without it such
-    a graph is refused.  What *write*, *restart* and *buffer_callback* raise
-    passes through; what the graph raises becomes a `SerializationError`.
+    A graph too deep for the C pickler, or with stand-ins, is pickled once more
+    from its beginning: *restart* is called, and must forget all that was
+    written.  Without it such a graph is refused.  What *write*, *restart* and
+    *buffer_callback* raise passes through; what the graph raises becomes a
+    `SerializationError`.
     """
     pickling = _Pickling(write, buffer_callback, hooks or Hooks())
     with Uncollected():
@@ -73,7 +85,7 @@ def pickle_into(
 def _pickled(pickling: _Pickling, obj: Any, restart: Callable[[], object] | None) -> Pickled:
     try:
         return pickling.fast(obj)
-    except RecursionError as error:
+    except (RecursionError, _HoldsStandIns) as error:
         if pickling.outside.failure is error:
             raise
         return pickling.deep(obj, error, restart)
@@ -83,6 +95,10 @@ def _pickled(pickling: _Pickling, obj: Any, restart: Callable[[], object] | None
         if pickling.outside.failure is error:
             raise
         raise pickling.located(obj, error) from error
+
+
+class _HoldsStandIns(Exception):
+    """The C pickler wants to find each class, and there are some that cannot be found."""
 
 
 class _BearableDepth:
@@ -134,8 +150,8 @@ class _Pickling:
         self._hooks = hooks
         self._begin()
 
-    def _begin(self) -> None:
-        self._globals = _Globals(self._hooks)
+    def _begin(self, naming: Naming | None = None) -> None:
+        self._globals = _Globals(self._hooks, naming)
         self._buffers: list[memoryview] = []
 
     def _keep(self, buffer: pickle.PickleBuffer) -> bool:
@@ -160,15 +176,14 @@ class _Pickling:
     def _result(self) -> Pickled:
         return Pickled(tuple(self._buffers), self._globals.named())
 
-    def deep(
-        self, obj: Any, error: RecursionError, restart: Callable[[], object] | None
-    ) -> Pickled:
+    def deep(self, obj: Any, error: Exception, restart: Callable[[], object] | None) -> Pickled:
         if restart is None:
+            why = "is nested too deep" if isinstance(error, RecursionError) else "holds stand-ins"
             raise SerializationError(
-                "cannot save state: it is nested too deep for an output that cannot start over"
+                f"cannot save state: it {why}, for an output that cannot start over"
             ) from error
         restart()
-        self._begin()
+        self._begin(Naming())
         pickler = self._deep_pickler(self._write, self._callback or self._keep)
         try:
             pickler.dump(obj)
@@ -182,7 +197,7 @@ class _Pickling:
 
     def located(self, obj: Any, error: Exception) -> SerializationError:
         """The error for *error*, with the path that a second run finds."""
-        self._begin()
+        self._begin(Naming())
         pickler = self._deep_pickler(_discard, _discard)
         try:
             pickler.dump(obj)
@@ -272,16 +287,20 @@ class _Globals:
 
     `override` is pickle's `reducer_override`.  It must cost little on an
     instance: once a type is known to be rebuilt by `object.__reduce_ex__`, which
-    names nothing that is not seen by itself, the pickler does the rest.
+    names nothing that is not seen by itself, the pickler does the rest.  Before
+    that, the first instances of each type tell which fields they have.  *naming*
+    is how stand-ins are written; the C pickler has none.
     """
 
-    def __init__(self, hooks: Hooks) -> None:
+    def __init__(self, hooks: Hooks, naming: Naming | None) -> None:
+        self._naming = naming
         table = hooks.dispatch_table
         self._table = copyreg.dispatch_table if table is None else table
         self._asked = hooks.reducer_override
         self._found: list[tuple[Any, str]] = []
         self._plain: set[type] = set()
         self._ways: dict[type, Callable[[Any], Any]] = {}
+        self._samples: dict[int, _Sample] = {}
 
     @property
     def override(self) -> Callable[[Any], Any]:
@@ -305,12 +324,25 @@ class _Globals:
     def _meet(self, obj: Any) -> Any:
         """Learn how the first object of its type is reduced, and reduce it so."""
         kind = type(obj)
+        if is_stand_in(obj):
+            if self._naming is None:
+                raise _HoldsStandIns
+            return self._naming.way(obj)
         way = way_to_reduce(kind, self._table)
-        if way is by_itself and _is_plain(kind):
-            self._plain.add(kind)
-            return NotImplemented
+        if _aside.names(kind):
+            way = partial(_aside.reduced, way)
+        if kind is not FunctionType and not issubclass(kind, type):
+            self._samples[id(kind)] = way = _Sample(kind, way, self._learn)
         self._ways[kind] = way
         return self._named(obj, way(obj))
+
+    def _learn(self, sample: _Sample) -> None:
+        """Look at no more instances of a type: the rest of them must cost nothing."""
+        if sample.way is by_itself and _is_plain(sample.kind):
+            del self._ways[sample.kind]
+            self._plain.add(sample.kind)
+        else:
+            self._ways[sample.kind] = sample.way
 
     def _named(self, obj: Any, value: Any) -> Any:
         if isinstance(value, str):
@@ -318,13 +350,76 @@ class _Globals:
         return value
 
     def named(self) -> tuple[Global, ...]:
-        """The globals that were seen, sorted."""
-        names = {(pickle.whichmodule(obj, name), name) for obj, name in self._found}  # type: ignore[attr-defined]
+        """The globals that were seen, sorted, with the shapes of classes that have instances."""
+        objects = {(pickle.whichmodule(obj, name), name): obj for obj, name in self._found}  # type: ignore[attr-defined]
         origin = main_origin()
-        return tuple(
-            Global(module, name, origin if module == "__main__" else None)
-            for module, name in sorted(names)
-        )
+        found = {
+            (module, name): Global(
+                module, name, origin if module == "__main__" else None, self._shape(obj)
+            )
+            for (module, name), obj in objects.items()
+        }
+        every = self._naming.with_globals(found) if self._naming else found
+        return tuple(entry for _, entry in sorted(every.items(), key=itemgetter(0)))
+
+    def _shape(self, obj: Any) -> Shape | None:
+        sample = self._samples.get(id(obj))
+        if sample is None:
+            return None
+        try:
+            shape = describe(sample.kind, sample.fields, sample.more)
+            if shape is None:
+                return None
+            fields = dict.fromkeys((*shape.fields, *_aside.names(sample.kind)))
+            return evolve(shape, fields=tuple(fields), layout=sample.layout)
+        except Exception:  # a metaclass may do anything; nothing of it may cost a save
+            return None
+
+
+class _Sample:
+    """Reduces the first instances of a type, and notes the fields of their states."""
+
+    def __init__(
+        self, kind: type, way: Callable[[Any], Any], full: Callable[[_Sample], object]
+    ) -> None:
+        self.kind = kind
+        self.way = way
+        self.fields: dict[str, None] = {}
+        self.layout = ""
+        self.more = False
+        self._full = full
+        self._left = SAMPLED
+
+    def __call__(self, obj: Any) -> Any:
+        value = self.way(obj)
+        if not self._left:
+            self.more = True
+            self._full(self)
+        else:
+            self._left -= 1
+            self._look_at(value)
+        return value
+
+    def _look_at(self, value: Any) -> None:
+        state: Any = value[2] if type(value) is tuple and len(value) > 2 else None
+        layout = _layout(state)
+        self.layout = self.layout or layout
+        for names in state if layout == "pair" else (state,):
+            if type(names) is dict:
+                fields = islice(names, SAMPLED_FIELDS + 1)
+                self.fields |= dict.fromkeys(name for name in fields if type(name) is str)
+        if len(self.fields) > SAMPLED_FIELDS:
+            self.fields = dict.fromkeys(islice(self.fields, SAMPLED_FIELDS))
+            self.more = True
+
+
+def _layout(state: Any) -> str:
+    """How a state is laid out that is no dict."""
+    if state is None or type(state) is dict:
+        return ""
+    if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:
+        return "pair" if isinstance(state[0], dict | None) else "other"
+    return type(state).__name__ if type(state) in (list, tuple) else "other"
 
 
 def _is_plain(kind: Any) -> bool:

@@ -17,7 +17,7 @@ from attrs import frozen
 from checkpoint._chunking import CHUNK
 from checkpoint._codec import decode
 from checkpoint._format import pack_key, rows_by_part
-from checkpoint._model import Blob, Buffer, Part, Progress, digest, memory
+from checkpoint._model import Blob, Buffer, Manifest, Part, Progress, digest, memory
 from checkpoint._renumbering import restore
 from checkpoint._workers import Workers
 from checkpoint.errors import IntegrityError
@@ -70,13 +70,13 @@ class Packs:
 class Wish:
     """How a version is to be read.
 
-    `choose` is given the stream and says which buffers are needed; without it
-    all are.  With `lazy` they are mapped where that can be.
+    `choose` is given the manifest and the stream, and says which buffers are
+    needed; without it all are.  With `lazy` they are mapped where that can be.
     """
 
     progress: Progress | None = None
     lazy: bool = False
-    choose: Callable[[Buffer], Container[int]] | None = None
+    choose: Callable[[Manifest, Buffer], Container[int]] | None = None
 
 
 def filled_from(found: Buffer, target: memoryview) -> int:

@@ -23,6 +23,7 @@ from checkpoint.errors import SerializationError
 _HERE = Path(__file__).parent
 _MACHINERY = {
     *(str(path) for path in _HERE.glob("_*pickling.py")),
+    *(str(_HERE / name) for name in ("_adapting.py", "_migration.py", "_upgrading.py")),
     *(str(copyreg.__file__), str(importlib.__file__)),
     *("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"),
 }

@@ -200,7 +200,7 @@ class Repository:
             wanted = None if wish.choose is None else [stream]
             parts = read(rows, wanted=wanted, lazy=wish.lazy)
         if wish.choose is not None:
-            chosen = wish.choose(parts[stream])
+            chosen = wish.choose(manifest, parts[stream])
             with self.reading(name, version):
                 parts[:stream] = read(rows, wanted=chosen, lazy=wish.lazy)[:stream]
         self.known.learn(manifest, rows)

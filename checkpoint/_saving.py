@@ -20,7 +20,8 @@ from checkpoint._codec import Codec
 from checkpoint._draft import Draft
 from checkpoint._forking import Child, fork, refuse_threads, uninterrupted
 from checkpoint._members import libraries
-from checkpoint._model import Buffer, Global, Progress, Snapshot
+from checkpoint._migration import Migrations
+from checkpoint._model import Buffer, Global, Manifest, Progress, Snapshot
 from checkpoint._pickling import pickle_into
 from checkpoint._repository import Repository
 from checkpoint._retention import Retention
@@ -41,10 +42,17 @@ class Saving:
     """
 
     def __init__(
-        self, repository: Repository, name: str, codec: Codec, keep: Retention | None
+        self,
+        repository: Repository,
+        name: str,
+        codec: Codec,
+        keep: Retention | None,
+        migrations: Migrations,
     ) -> None:
         self.name: Final = name
         self.parent: int | None = None
+        self._migrations = migrations
+        self._applied: tuple[str, ...] = ()
         self._repository = repository
         self._codec = codec
         self._keep = keep
@@ -57,7 +65,12 @@ class Saving:
 
     def named(self, name: str) -> Saving:
         """The same for another *name*."""
-        return Saving(self._repository, name, self._codec, self._keep)
+        return Saving(self._repository, name, self._codec, self._keep, self._migrations)
+
+    def follows(self, manifest: Manifest) -> None:
+        """What is saved next follows the version of *manifest*, which was loaded."""
+        self.parent = manifest.version
+        self._applied = manifest.migrations
 
     # --- the three ways -----------------------------------------------------
 
@@ -181,7 +194,8 @@ class Saving:
             draft,
             buffers,
             progress,
-            types=globals,
+            types=self._migrations.stamped(globals),
+            migrations=tuple(dict.fromkeys((*self._applied, *self._migrations.graphs))),
             libraries=libraries(globals),
             parent=self.parent or repository.line(self.name).highest() or None,
             **members,

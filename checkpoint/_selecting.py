@@ -43,7 +43,7 @@ def select(stream: Buffer, path: tuple[Any, ...]) -> Selection:
     `SerializationError` which one only the loaded graph could tell.
     """
     program = Program(stream)
-    keys = _Keys(program)
+    keys = Keys(program)
     item, where = program.root, "state"
     for step in path:
         item, where = _Opened(program, keys, item, where).at(step)
@@ -105,7 +105,7 @@ def _listed(keys: list[Any], length: int) -> str:
 
 
 def _shown(key: Any) -> str:
-    if key is _UNTOLD:
+    if key is UNTOLD:
         return "one that only the loaded graph can tell"
     text = repr(key)
     return text if len(text) <= 64 else f"{text[:60]}…"
@@ -115,8 +115,8 @@ def _shown(key: Any) -> str:
 
 _Key = tuple[Any, int]  # a value, and of how many values it is made
 
-_UNTOLD = object()
-_NO_KEY: _Key = (_UNTOLD, 1)
+UNTOLD = object()
+_NO_KEY: _Key = (UNTOLD, 1)
 
 # A key of more values or opcodes than this is not told: tuples recalled in tuples
 # could spell out more in a few bytes than can ever be compared.
@@ -125,7 +125,7 @@ _DEEPEST_KEY = 8
 
 _MARK, _MEMOIZE, _TUPLE = pickle.MARK[0], pickle.MEMOIZE[0], pickle.TUPLE[0]
 _TUPLES = pickle.TUPLE + pickle.TUPLE1 + pickle.TUPLE2 + pickle.TUPLE3
-_CONSTANTS = {
+CONSTANTS = {
     pickle.NONE[0]: None,
     pickle.NEWTRUE[0]: True,
     pickle.NEWFALSE[0]: False,
@@ -137,7 +137,7 @@ def _text(payload: bytes) -> Any:
     try:
         return payload.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        return _UNTOLD
+        return UNTOLD
 
 
 def _unsigned(payload: bytes) -> int:
@@ -157,7 +157,7 @@ _SIZED: dict[int, Callable[[bytes], Any]] = {
 }
 
 
-class _Keys:
+class Keys:
     """Tells the keys that a stream spells out; each that is in the memo once."""
 
     def __init__(self, program: Program) -> None:
@@ -165,7 +165,7 @@ class _Keys:
         self._told: dict[int, _Key] = {}
 
     def told(self, item: Item) -> Any:
-        """The key that *item* is, or `_UNTOLD`."""
+        """The key that *item* is, or `UNTOLD`."""
         if item.index >= 0:
             return self._recalled(item.index, 0)[0]
         return self._spelled(item.start, item.end, 0)[0]
@@ -177,7 +177,7 @@ class _Keys:
         return self._told[index]
 
     def _spelled(self, at: int, end: int, depth: int) -> _Key:
-        value, after = _atom(self._data, at)
+        value, after = spelled(self._data, at)
         if after == end or (after + 1 == end and self._data[after] == _MEMOIZE):
             return value, 1  # nearly always
         values: list[_Key] = []
@@ -200,9 +200,9 @@ class _Keys:
                 values.append(self._recalled(index, depth + 1))
                 at += GETS[op]
             else:
-                value, at = _atom(self._data, at)
+                value, at = spelled(self._data, at)
                 values.append((value, 1))
-            if values and values[-1][0] is _UNTOLD:
+            if values and values[-1][0] is UNTOLD:
                 break
         return _NO_KEY
 
@@ -212,11 +212,11 @@ def _tuple(values: list[_Key]) -> _Key:
     return (tuple(value for value, _ in values), weight) if weight <= _LARGEST_KEY else _NO_KEY
 
 
-def _atom(data: Buffer, at: int) -> tuple[Any, int]:
+def spelled(data: Buffer, at: int) -> tuple[Any, int]:
     """The atom at a place, and the place after it."""
     op = data[at]
-    if op in _CONSTANTS:
-        return _CONSTANTS[op], at + 1
+    if op in CONSTANTS:
+        return CONSTANTS[op], at + 1
     if op in _FIXED:
         end = at + ATOMS[op]
         return _FIXED[op](bytes(data[at + 1 : end])), end
@@ -224,7 +224,7 @@ def _atom(data: Buffer, at: int) -> tuple[Any, int]:
         start = at + 1 + WIDTHS[op]
         end = start + _unsigned(data[at + 1 : start])
         return _SIZED[op](bytes(data[start:end])), end
-    return _UNTOLD, at
+    return UNTOLD, at
 
 
 # What is in a value.
@@ -235,7 +235,7 @@ _CALLS = pickle.REDUCE + pickle.NEWOBJ
 
 # Where one of these has made a value, nothing is in it but what the stream shows.
 _OPEN = {
-    *_TUPLES, *_CONSTANTS, *_FIXED, *_SIZED, _EMPTY_DICT, _EMPTY_LIST, pickle.EMPTY_SET[0],
+    *_TUPLES, *CONSTANTS, *_FIXED, *_SIZED, _EMPTY_DICT, _EMPTY_LIST, pickle.EMPTY_SET[0],
     pickle.FROZENSET[0], pickle.LONG4[0], pickle.BYTEARRAY8[0],
 }  # fmt: skip
 
@@ -243,7 +243,7 @@ _OPEN = {
 class _Opened:
     """A value, and what is in it as far as the stream tells."""
 
-    def __init__(self, program: Program, keys: _Keys, item: Item, where: str) -> None:
+    def __init__(self, program: Program, keys: Keys, item: Item, where: str) -> None:
         self._program, self._keys, self._where = program, keys, where
         self._machine = program.opened(item)
         self._made = _maker(self._machine, item)
@@ -251,8 +251,8 @@ class _Opened:
         built = self._steps(pickle.BUILD)
         if item.index in program.by_recall or len(built) > 1:  # picklers do neither
             raise _only_loaded(where)
-        spelled = all(self._spelled_out(program.operand(step, 0)) for step in built)
-        self._hides = item.index in program.by_call or not spelled or self._hidden_by_construction()
+        told = all(self._spelled_out(program.operand(step, 0)) for step in built)
+        self._hides = item.index in program.by_call or not told or self._hidden_by_construction()
 
     def _steps(self, opcodes: bytes) -> list[Step]:
         return [step for step in self._machine.filled if step.opcode in opcodes]

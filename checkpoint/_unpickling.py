@@ -14,10 +14,11 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from os.path import basename, splitext
 from typing import Any, Protocol, runtime_checkable
 
 from checkpoint._model import Buffer
+from checkpoint._recording import current
 from checkpoint._refusal import told_by
 from checkpoint.errors import CheckpointError, MigrationError, SerializationError
 
@@ -85,7 +86,11 @@ def unpickle(
     unpickler.ask = persistent_load
     try:
         with Uncollected():
-            return unpickler.load()
+            root = unpickler.load()
+            load = current.get()
+            if load is not None and load.names:
+                load.loaded(unpickler.memo.copy())
+            return root
     except (CheckpointError, MemoryError):
         raise
     except Exception as error:
@@ -136,7 +141,7 @@ def main_origin() -> str | None:
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return None if spec.name == "__main__" else str(spec.name)
-    stem = Path(getattr(main, "__file__", None) or "").stem
+    stem, _ = splitext(basename(getattr(main, "__file__", None) or ""))
     return stem if stem.isidentifier() else None
 
 

@@ -82,9 +82,17 @@ class InvalidNameError(FormatError, ValueError):
 
 
 class MigrationError(CheckpointError):
-    """A class moved or changed; register a rename or a migration."""
+    """A class moved or changed; register a rename or a migration.
+
+    `path` leads from the root of the graph to the object, as Python source; it
+    is None where it is about a class and not about one of its instances.
+    """
 
     __module__ = "checkpoint"
+
+    def __init__(self, message: str = "", *, path: str | None = None, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.path = path
 
 
 class UnsafeError(CheckpointError):
@@ -144,5 +152,11 @@ class DamagedSnapshotWarning(UserWarning):
 
 class RetentionWarning(UserWarning):
     """A version was saved, but old ones could not be cleaned up after it."""
+
+    __module__ = "checkpoint"
+
+
+class SchemaWarning(UserWarning):
+    """A class changed since a snapshot was saved, and nothing says how; the message names it."""
 
     __module__ = "checkpoint"

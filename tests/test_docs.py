@@ -178,10 +178,15 @@ def parser(monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands by name, with those below them in place of one that has some."""
     found: dict[str, argparse.ArgumentParser] = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            found |= action.choices
+            for name, command in action.choices.items():
+                below = commands_of(command)
+                found |= {f"{name} {other}": one for other, one in below.items()}
+                if not below:
+                    found[name] = command
     return found
 
 
@@ -197,10 +202,12 @@ def shown() -> list[tuple[list[str], str]]:
 def test_every_command_and_option_is_documented(parser: argparse.ArgumentParser) -> None:
     page = text_of(REFERENCE / "command-line.md")
     commands = commands_of(parser)
-    assert set(commands) == {command[1] for command, _ in shown()}
+    given = [" ".join(command[1:]) + " " for command, _ in shown()]
+    assert all(any(one.startswith(f"{name} ") for one in given) for name in commands)
     for name, command in commands.items():
         places = [a for a in command._actions if not a.option_strings]
-        wanted = [f"[{a.metavar}]" if a.nargs == "?" else str(a.metavar) for a in places]
+        forms = {"?": "[{}]", "+": "{}…"}
+        wanted = [forms.get(str(a.nargs), "{}").format(a.metavar) for a in places]
         assert f"## `checkpoint {' '.join([name, *wanted])}`" in page
     for one in (parser, *commands.values()):
         for action in one._actions:
@@ -261,7 +268,7 @@ def plain(signature: inspect.Signature) -> str:
     parameters = [
         p.replace(
             annotation=p.empty,
-            default=p.default if p.default is p.empty or type(p.default) is not object else ...,
+            default=... if type(p.default) in (object, checkpoint.Migrations) else p.default,
         )
         for p in signature.parameters.values()
         if p.name != "self"
@@ -302,7 +309,7 @@ def defined() -> set[str]:
     """The words of the glossary, and each word of those of several words."""
     rows = re.findall(r"^\| ([^|]+) \|", text_of(DOCS / "glossary.md"), re.MULTILINE)
     terms = {term.strip() for row in rows for term in row.split(",")}
-    return terms | {word for term in terms for word in term.split()}
+    return terms | {word for term in terms for word in re.split("[ -]", term)}
 
 
 def test_every_noun_of_a_public_class_is_in_the_glossary() -> None:

@@ -21,7 +21,7 @@ from checkpoint._format import (
     snapshot_key,
     unseal,
 )
-from checkpoint._model import Blob, Global, Manifest, Part, digest
+from checkpoint._model import MAX_FIELDS, MAX_TEXT, Blob, Global, Manifest, Part, Shape, digest
 
 PACK = "0123456789abcdef" * 2
 BLOB = Blob(digest(b"x" * 9), 9, "none", PACK, 64, 9)
@@ -36,7 +36,13 @@ MANIFEST = Manifest(
     tags=("t",),
     meta={"a": [1, None, "ü"]},
     libraries={"python": "3.11.0"},
-    types=(Global("__main__", "A.B", "train"), Global("m", "f")),
+    types=(
+        Global("__main__", "A.B", "train", Shape("plain", ("x", "ü"), sampled=True)),
+        Global("m", "C", shape=Shape("attrs", ("a", "b"), defaults=("b",), validated=("a",))),
+        Global("m", "E", shape=Shape("enum", members={"A": "1", "B": "'b'"})),
+        Global("m", "N", shape=Shape("slots", version=3, bases={"m:Base": 2})),
+        Global("m", "f"),
+    ),
     size=9,
     stored=9,
     packs={PACK: 100},
@@ -53,7 +59,10 @@ def members() -> dict[str, object]:
 
 
 def test_a_manifest_is_read_as_it_was_written() -> None:
-    assert decode_manifest(encode_manifest(MANIFEST), "m") == MANIFEST
+    found = decode_manifest(encode_manifest(MANIFEST), "m")
+    assert found == MANIFEST
+    assert [one.shape for one in found.types] == [one.shape for one in MANIFEST.types]
+    assert encode_manifest(found) == encode_manifest(MANIFEST)
 
 
 def test_a_metric_that_is_not_a_number_is_kept_as_such() -> None:
@@ -69,8 +78,9 @@ def test_a_document_is_json_that_a_person_can_read() -> None:
 
 
 def test_every_member_of_the_first_format_is_there() -> None:
-    row = members()["types"][0]  # type: ignore[index]
-    assert set(row) == {"global", "origin", "version", "kind", "fields"}
+    first, *_, last = members()["types"]  # type: ignore[misc]
+    assert set(last) == {"global", "origin", "version", "kind", "fields"}
+    assert set(first) == set(last) | {"sampled"}
     assert {"provenance", "migrations", "table", "inline", "parent"} <= set(members())
     assert len(blob_rows([BLOB])[0]) == 8
 
@@ -133,6 +143,51 @@ def test_a_sealed_document_that_is_none_is_refused(body: bytes) -> None:
 def test_what_cannot_be_in_a_manifest_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(FormatError):
         decode_manifest(seal(members() | change), "m")
+
+
+TYPE = {"global": "m:C", "origin": None, "version": 1, "kind": "attrs", "fields": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": None},
+        {"version": 0},
+        {"version": "1"},
+        {"version": True},
+        {"version": 1 << 62},
+        {"kind": None},
+        {"kind": "struct"},
+        {"kind": ["attrs"]},
+        {"kind": None, "version": None, "fields": None, "sampled": True},
+        {"fields": None},
+        {"fields": "ab"},
+        {"fields": ["a", "a"]},
+        {"fields": ["a", 1]},
+        {"fields": ["a" * (MAX_TEXT + 1)]},
+        {"fields": [f"f{number}" for number in range(MAX_FIELDS + 1)]},
+        {"sampled": False},
+        {"sampled": 1},
+        {"defaults": []},
+        {"defaults": ["c"]},
+        {"defaults": {"a": 1}},
+        {"validated": ["a", "a"]},
+        {"layout": ""},
+        {"layout": "heap"},
+        {"members": {}},
+        {"members": {"A": 1}},
+        {"members": ["A"]},
+        {"members": {"A": "1" * (MAX_TEXT + 1)}},
+        {"bases": {"m:B": 0}},
+        {"bases": {"m:B": None}},
+        {"bases": ["m:B"]},
+        {"unheard_of": 1},
+    ],
+)
+def test_what_cannot_be_the_shape_of_a_class_is_refused(change: dict[str, object]) -> None:
+    decode_manifest(seal(members() | {"types": [TYPE]}), "m")
+    with pytest.raises(FormatError):
+        decode_manifest(seal(members() | {"types": [TYPE | change]}), "m")
 
 
 def test_a_blob_outside_its_pack_is_refused() -> None:

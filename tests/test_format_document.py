@@ -7,6 +7,7 @@ Where this reader and the library disagree, the page is wrong or one of them is.
 from __future__ import annotations
 
 import base64
+import enum
 import io
 import json
 import lzma
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import zstandard
@@ -194,6 +196,33 @@ def restore_numbers(part: bytes) -> bytearray:
     return restored
 
 
+def read_types(manifest: Json) -> dict[str, Json]:
+    """Types: the rows by global, those of classes whole."""
+    found = {}
+    for row in manifest["types"]:
+        first = [row.pop(member) for member in ("global", "origin", "version", "kind", "fields")]
+        name, origin, version, kind, fields = first
+        assert isinstance(name, str) and (origin is None or isinstance(origin, str))
+        if kind is None:
+            assert (version, fields, row) == (None, None, {})
+            continue
+        if kind not in ("attrs", "dataclass", "namedtuple", "enum", "flag", "slots", "plain"):
+            raise Foreign("a kind of class")
+        assert all(row.values()), "what is false or empty is left out"
+        more = {"defaults": [], "validated": [], "members": {}, "bases": {}, "sampled": False}
+        names = more | {"layout": "pair"} | row
+        assert set(names) == {*more, "layout"}
+        assert names["layout"] in ("pair", "list", "tuple", "other")
+        assert {*names["defaults"], *names["validated"]} <= {*fields}
+        assert version >= 1 and all(base >= 1 for base in names["bases"].values())
+        assert len(fields) == len({*fields}) <= 10_000
+        texts = [*fields, *names["members"], *names["members"].values()]
+        assert all(len(text) <= 1_000 for text in texts)
+        found[name] = dict.fromkeys(("global", "origin"), name) | row
+        found[name] |= {"version": version, "kind": kind, "fields": fields}
+    return found
+
+
 class Folder:
     """A repository in a folder."""
 
@@ -354,6 +383,50 @@ class Unit:
         self.place = (number, [number])
 
 
+class Shade(enum.Flag):
+    DARK = 1
+    LIGHT = 2
+
+
+@attrs.define
+class Sheet:
+    number: int = attrs.field(validator=attrs.validators.instance_of(int))
+    lines: list[int] = attrs.field(factory=list)
+
+
+class Node:
+    __checkpoint_version__ = 2
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Leaf(Node):
+    __slots__ = ("weight",)
+    weight: int
+
+
+def test_a_second_reader_reads_the_shapes_of_classes(tmp_path: Path) -> None:
+    leaf = Leaf(1)
+    leaf.weight = 2
+    Checkpointer(tmp_path).save([Shade.DARK, Sheet(1), leaf, *map(Node, range(17)), len])
+    rows = read_types(Folder(tmp_path).manifest("main", 1))
+    about = {name.partition(":")[2]: row for name, row in rows.items()}
+    assert {name: (row["version"], row["kind"], row["fields"]) for name, row in about.items()} == {
+        "Shade": (1, "flag", []),
+        "Sheet": (1, "attrs", ["number", "lines"]),
+        "Leaf": (1, "slots", ["weight", "number"]),
+        "Node": (2, "plain", ["number"]),
+    }
+    assert about["Shade"]["members"] == {"DARK": "1", "LIGHT": "2"}
+    assert (about["Sheet"]["defaults"], about["Sheet"]["validated"]) == (["lines"], ["number"])
+    assert about["Leaf"]["bases"] == {f"{__name__}:Node": 2}
+    assert [name for name, row in about.items() if "sampled" in row] == ["Node"]
+    assert {name: row["layout"] for name, row in about.items() if "layout" in row} == {
+        "Leaf": "pair",
+    }
+
+
 def same_units(one: list[Any], other: list[Any]) -> bool:
     return pickle.dumps(one, 5) == pickle.dumps(other, 5)
 
@@ -479,7 +552,10 @@ def tables() -> dict[str, set[str]]:
 
 def full_manifest(root: Path) -> Json:
     saves = Checkpointer(root)
-    saves.save(state_of(6), metrics={"m": 1.0}, tags=["t"], meta=1)
+    leaf = Leaf(1)
+    leaf.weight = 2
+    things = [Shade.DARK, Sheet(1, [2]), leaf, *map(Node, range(20))]
+    saves.save([state_of(6), *things], metrics={"m": 1.0}, tags=["t"], meta=1)
     saves.tag(1, "good")
     return Folder(root).manifest("main", 1)
 
@@ -488,7 +564,8 @@ def test_the_page_names_every_member_of_a_real_manifest(tmp_path: Path) -> None:
     manifest = full_manifest(tmp_path)
     named = tables()
     assert named["The manifest"] == set(manifest)
-    assert named["Types"] == set(manifest["types"][0])
+    rows = read_types(manifest)
+    assert named["Types"] == {member for row in rows.values() for member in row}
     assert named["Parts"] == set(manifest["parts"][0])
     assert all(len(row) == 8 for row in manifest["blobs"])
     assert named["`format.json`"] == set(read_document((tmp_path / "format.json").read_bytes()))

@@ -198,7 +198,7 @@ def test_a_class_that_is_gone_is_named(tmp_path: Path) -> None:
         "import checkpoint, sys\nclass Hero: pass\ncheckpoint.dump(Hero(), sys.argv[1])\n"
     )
     subprocess.run([sys.executable, program, tmp_path / "hero.ckpt"], check=True)
-    with pytest.raises(MigrationError, match=r"hero\.ckpt: __main__\.Hero \(of gone\) is gone"):
+    with pytest.raises(MigrationError, match=r"hero\.ckpt: __main__:Hero \(of gone\) is gone"):
         checkpoint.load(tmp_path / "hero.ckpt")
 
 

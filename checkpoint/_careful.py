@@ -1,0 +1,204 @@
+"""pickle's unpickler in Python, where the C one does not see enough."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from checkpoint._adapting import Adapter, Becomes, EnumAdapter
+from checkpoint._model import Buffer
+from checkpoint._outline import path_at
+from checkpoint._refusal import told_by
+from checkpoint._unpickling import Uncollected
+from checkpoint.errors import CheckpointError, MigrationError, SerializationError
+
+Ask = Callable[[Any], Any]
+
+
+class _File:
+    """A stream as a file that says where it is."""
+
+    def __init__(self, stream: Buffer) -> None:
+        self._view = memoryview(stream).cast("B")
+        self.at = 0
+
+    def read(self, size: int) -> bytes:
+        start, self.at = self.at, self.at + size
+        return bytes(self._view[start : start + size])
+
+    def readline(self) -> bytes:
+        end = bytes(self._view[self.at :]).find(b"\n") + 1
+        return self.read(end)
+
+
+@frozen
+class _Waiting:
+    """An instance that has no state yet: where it was made, and as which one."""
+
+    obj: Any
+    adapter: Adapter
+    number: int
+    at: int
+
+
+def _made(needed: Adapter, cls: Any, args: Any, more: Any) -> Any:
+    try:
+        return cls.__new__(cls, *args, **more)
+    except Exception as error:
+        raise MigrationError(
+            f"{needed.stored} was saved as {needed.shape.kind}, and today's class cannot be made "
+            f"from that: {told_by(error)}; keep the old class under another name, and let an "
+            "upgrade of it return a Become"
+        ) from error
+
+
+_InPython: Any = pickle._Unpickler
+
+
+class Careful(_InPython):  # type: ignore[misc]
+    """Builds a graph step by step, and takes each instance that needs it through its adapter.
+
+    *become* are the instances, counted as they are made, that an upgrade makes
+    something else of: known from the time before, they are made as that.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_InPython.dispatch)
+
+    def __init__(
+        self,
+        loading: Any,
+        stream: Buffer,
+        buffers: Iterable[Buffer],
+        ask: Ask | None,
+        become: dict[int, str | None],
+    ) -> None:
+        self._source = _File(stream)
+        super().__init__(self._source, buffers=buffers)
+        self._loading, self._stream = loading, stream
+        if ask is not None:
+            self.persistent_load = ask
+        self._adapters: dict[Any, Adapter] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._by_call: dict[int, _Waiting] = {}
+        self._known, self.become = become, dict(become)
+        self._count = 0
+
+    def loaded(self) -> Any:
+        """The graph.  Its instances are what *become* said; see whether it says more now."""
+        at = None
+        try:
+            with Uncollected():
+                root = self.load()
+                for waiting in [*self._waiting.values()]:
+                    at = waiting.at
+                    self._build(waiting, None)
+            return root
+        except MigrationError as error:
+            if error.path is not None:
+                raise
+            path = path_at(self._stream, self._source.at - 1 if at is None else at)
+            raise MigrationError(f"{path}: {error}", path=path) from error.__cause__
+        except (CheckpointError, MemoryError):
+            raise
+        except Exception as error:
+            raise SerializationError(f"cannot rebuild the graph: {told_by(error)}") from error
+
+    def find_class(self, module: str, name: str) -> Any:
+        target = self._loading.target(module, name)
+        if target.adapter is None:
+            return self._loading.met(target, target.real, module, name)
+        other = self._adapters.setdefault(target.real, target.adapter)
+        if other is not target.adapter:
+            raise MigrationError(
+                f"{module}:{name} and {other.stored} are one class today, and one of them is used "
+                "as a value; load them apart, or keep both classes"
+            )
+        return target.real
+
+    def _new(self, cls: Any, args: Any, more: Any) -> Any:
+        needed = self._adapters.get(cls) if isinstance(cls, type) else None
+        if needed is None:
+            return cls.__new__(cls, *args, **more)
+        if needed.makes:
+            return self._made(needed, args, more)
+        self._count += 1
+        into = self._known.get(self._count, "")
+        if into is None:
+            return None
+        obj = self._loading.blank(into, needed) if into else _made(needed, cls, args, more)
+        self._waiting[id(obj)] = _Waiting(obj, needed, self._count, self._source.at - 1)
+        return obj
+
+    def _made(self, needed: Any, args: Any, more: Any) -> Any:
+        try:
+            return needed.made(args, more)
+        except Becomes as error:
+            return self._loading.instance(error.become, needed)
+
+    def _build(self, waiting: _Waiting, state: Any) -> None:
+        obj, needed = waiting.obj, waiting.adapter
+        try:
+            needed.build(obj, state)
+        except Becomes as error:
+            self.become[waiting.number] = error.become.into
+            if waiting.number in self._known:
+                self._loading.dress(obj, error.become)
+            return
+        if needed.gone is not None:
+            raise needed.gone
+        if waiting.number in self._known:
+            raise MigrationError(
+                f"the upgrade of {needed.stored} made something else of a state first, and then "
+                "did not; it must depend on the state alone"
+            )
+        if needed.checked:
+            self._loading.adapted.append((obj, needed.checked))
+
+    def load_newobj(self) -> None:
+        args = self.stack.pop()
+        self.append(self._new(self.stack.pop(), args, {}))
+
+    def load_newobj_ex(self) -> None:
+        more = self.stack.pop()
+        args = self.stack.pop()
+        self.append(self._new(self.stack.pop(), args, more))
+
+    def load_reduce(self) -> None:
+        needed = None
+        function, args = self.stack[-2:]
+        if function is getattr and len(args) == 2 and isinstance(args[0], type):
+            named = self._adapters.get(args[0])
+            if isinstance(named, EnumAdapter):
+                self.stack[-2:] = [named.member([args[1]])]
+                return
+        if isinstance(function, type):
+            needed = self._adapters.get(function)
+        if needed is None or not needed.makes:
+            super().load_reduce()
+            if needed is not None:
+                self._called(needed, self.stack[-1])
+            return
+        args = self.stack.pop()
+        self.stack[-1] = self._made(needed, args, {})
+
+    def _called(self, needed: Adapter, obj: Any) -> None:
+        """*obj* was made by a call: it may get a state, and is whole without one."""
+        self._by_call[id(obj)] = _Waiting(obj, needed, 0, self._source.at - 1)
+
+    def load_build(self) -> None:
+        obj = self.stack[-2]
+        waiting = self._waiting.pop(id(obj), None) or self._by_call.pop(id(obj), None)
+        if waiting is not None:
+            self._build(waiting, self.stack.pop())
+        elif obj is None:
+            self.stack.pop()  # the state of what became nothing
+        else:
+            super().load_build()
+
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build

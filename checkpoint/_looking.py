@@ -1,0 +1,64 @@
+"""Versions that are looked at: read as far as that needs, and nothing of them run."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+from checkpoint._difference import Difference, difference
+from checkpoint._format import rows_by_part
+from checkpoint._model import Buffer, Manifest, digest
+from checkpoint._outline import Outline, Source, outlined
+from checkpoint._raw import raw_of
+from checkpoint._reading import Wish
+from checkpoint._repository import Repository, about
+
+
+def inspect(repository: Repository, name: str, version: int | None) -> Outline:
+    """The outline of a version, or of the newest that is whole."""
+    manifest, parts = _read(repository, name, version, Wish(choose=_nothing))
+    with _about(name, manifest):
+        return outlined(parts[-1], [part.length for part in manifest.parts[:-1]])
+
+
+def diff(repository: Repository, old: tuple[str, int], new: tuple[str, int]) -> Difference:
+    """What differs between two versions, each given with its name."""
+    first, one = _source(repository, *old)
+    second, other = _source(repository, *new)
+    return difference(one, other, _digests(repository, first), _digests(repository, second))
+
+
+def raw(repository: Repository, name: str, version: int | None) -> Any:
+    """A version as plain records."""
+    manifest, parts = _read(repository, name, version, Wish())
+    with _about(name, manifest):
+        return raw_of(parts[-1], parts[:-1])
+
+
+def _read(
+    repository: Repository, name: str, version: int | None, wish: Wish
+) -> tuple[Manifest, list[Buffer]]:
+    if version is None:
+        return repository.read_newest(name, wish)
+    return repository.read(name, version, wish)
+
+
+def _about(name: str, manifest: Manifest) -> Any:
+    assert manifest.version is not None
+    return about(name, manifest.version, "")
+
+
+def _nothing(manifest: Manifest, stream: Buffer) -> Container[int]:
+    return ()
+
+
+def _source(repository: Repository, name: str, version: int) -> tuple[Manifest, Source]:
+    manifest, parts = repository.read(name, version, Wish(choose=_nothing))
+    with _about(name, manifest):
+        return manifest, Source(parts.pop(), [part.length for part in manifest.parts[:-1]])
+
+
+def _digests(repository: Repository, manifest: Manifest) -> list[str]:
+    """A digest of each buffer, made of those of its chunks: these are cut at the same places."""
+    rows = rows_by_part(manifest.parts, repository.rows(manifest))
+    return [digest("".join(row.digest for row in part).encode()) for part in rows[:-1]]
