@@ -45,6 +45,8 @@ def parse_type(row: dict[str, Any]) -> Global:
     if type(row["origin"]) not in (str, type(None)):
         raise TypeError(f"origin is {row['origin']!r}")
     module, _, qualname = row["global"].partition(":")
+    if not module or not qualname:
+        raise ValueError(f"{row['global']!r} is no module:qualname")
     return Global(module, qualname, row["origin"], _shape(row))
 
 

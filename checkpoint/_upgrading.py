@@ -31,7 +31,13 @@ from checkpoint._schema import SchemaChange, compare
 from checkpoint._shapes import describe, told
 from checkpoint._standins import reconstructing, recording, stand_in
 from checkpoint._unpickling import Resolve, find_global, unpickle
-from checkpoint.errors import CheckpointError, MigrationError, SchemaWarning, warn
+from checkpoint.errors import (
+    CheckpointError,
+    MigrationError,
+    SchemaWarning,
+    SerializationError,
+    warn,
+)
 
 OnMissing = Literal["raise", "stand-in"]
 Schema = Literal["warn", "strict", "off"]
@@ -113,6 +119,10 @@ class Loading:
                 return find_global(*name, self._origin), None
             except MigrationError as error:
                 failed = error
+            except Exception as error:  # whatever a module raises that is imported
+                raise SerializationError(
+                    f"cannot rebuild the graph: {':'.join(name)}: {told_by(error)}"
+                ) from error
         return None, failed
 
     def target(self, module: str, qualname: str) -> Target:

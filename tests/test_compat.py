@@ -157,6 +157,17 @@ def test_each_is_saved_to_and_pruned(root: Path, kind: str) -> None:
     assert saves.verify() == []
 
 
+def test_what_a_state_has_behind_it_stays_so_in_a_program_that_knows_nothing_of_it(
+    root: Path,
+) -> None:
+    """The graph migrations in `make.history` would fail if they were run again."""
+    leaner = Migrations()
+    leaner.add_fields(states.Orc, 1, mood=None)
+    saves = Checkpointer(root / "migrated", migrations=leaner)
+    saves.save(saves.load())
+    assert states.same(opened(root, "migrated").load(version=2), states.things())
+
+
 def test_a_state_that_did_not_change_is_not_stored_again(root: Path) -> None:
     saves = opened(root, "zstd")
     assert saves.save(saves.load()).stored == 0

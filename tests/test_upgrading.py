@@ -424,7 +424,7 @@ def test_a_plain_class_that_became_a_named_tuple_is_refused_with_its_place(
     program.save("{'boss': Orc(1)}")
     program.is_now(MORE["named tuple"])
     program.migrations.upgrade("evolving:Orc", 1)(lambda state: state)
-    with pytest.raises(MigrationError, match="evolving:Orc was saved as plain.*Become") as caught:
+    with pytest.raises(MigrationError, match=r"evolving:Orc was saved as plain.*Become") as caught:
         program.load()
     assert caught.value.path == "state['boss']"
 

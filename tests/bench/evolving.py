@@ -15,6 +15,7 @@ from checkpoint import Checkpointer, MemoryStore, Migrations
 
 _UNNEEDED = 1_000
 _NAME = "evolving_game"
+_TARGET = Target(at_most=4)
 
 
 @frozen
@@ -25,7 +26,7 @@ class Change:
     before: str
     after: str
     register: Callable[[Migrations], object] = lambda migrations: None
-    target: Target | None = Target(at_most=4)
+    target: Target | None = _TARGET
 
 
 def _upgrade(migrations: Migrations) -> None:
