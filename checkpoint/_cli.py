@@ -23,11 +23,9 @@ from collections.abc import Sequence
 from checkpoint import _cli_inspect, _cli_migrate, _cli_schema, _pruning
 from checkpoint._cli_inspect import chosen, opened
 from checkpoint._members import __version__
-from checkpoint._model import Manifest, Snapshot
+from checkpoint._model import Manifest, Snapshot, size_text
 from checkpoint._repository import Repository
 from checkpoint.errors import CheckpointError, DamagedSnapshotWarning
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,8 +87,8 @@ def _row(snapshot: Snapshot) -> list[str]:
     return [
         str(snapshot.version),
         _when(snapshot),
-        _size(snapshot.size),
-        f"+{_size(snapshot.stored)}",
+        size_text(snapshot.size),
+        f"+{size_text(snapshot.stored)}",
         " ".join(f"{key}={value:.6g}" for key, value in snapshot.metrics.items()),
         " ".join(f"[{tag}]" for tag in snapshot.tags),
     ]
@@ -114,7 +112,7 @@ def _lines(manifest: Manifest, snapshot: Snapshot) -> list[tuple[str, str]]:
         ("parent", str(snapshot.parent or "none")),
         ("saved by", libraries),
         ("trust", "own" if snapshot.own else "foreign: imported, not saved from live objects"),
-        ("size", f"{_size(snapshot.size)}, of which {_size(snapshot.stored)} were new"),
+        ("size", f"{size_text(snapshot.size)}, of which {size_text(snapshot.stored)} were new"),
         ("packs", str(len(manifest.packs))),
         ("tags", ", ".join(snapshot.tags) or "none"),
     ]
@@ -138,19 +136,11 @@ def _verify(repository: Repository) -> int:
 
 def _bar(done: int, total: int) -> None:
     end = "\n" if done >= total else ""
-    print(f"\r{_size(done)} of {_size(total)}", end=end, file=sys.stderr, flush=True)
+    print(f"\r{size_text(done)} of {size_text(total)}", end=end, file=sys.stderr, flush=True)
 
 
 def _when(snapshot: Snapshot) -> str:
     return snapshot.created.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _size(count: float) -> str:
-    for unit in _UNITS:
-        if count < 1024 or unit == _UNITS[-1]:
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
 def _show_warning(message: Warning | str, *where: object, **more: object) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import pickle
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, pairwise, zip_longest
 from typing import Literal, overload
 
@@ -27,6 +27,7 @@ from checkpoint._views import KEYED, View
 _SHOWN = 100
 _AHEAD = 16  # items that are looked ahead for two that are the same again
 _PATIENCE = 200
+_DEEPEST = 20_000  # values within values; what is deeper is changed as a whole
 # First one changed in its place, then one more or one less, then whatever is nearest.
 _STEPS = [(1, 1), (0, 1), (1, 0)] + [
     (one, steps - one)
@@ -171,13 +172,24 @@ class _Comparison:
         self._digests = old_digests, new_digests
         self._partners = _Partners()
         self._apart: list[int] = []  # numbers that both memos use, for different values
-        self._tentative: list[tuple[Outline, Outline, int, int]] = []
+        # What was taken to be the same, if these entries of the memos prove to be partners.
+        self._tentative: list[tuple[Outline, Outline, list[tuple[int, int]]]] = []
+        self._sure: tuple[Item, Item] | None = None  # what must be looked into
         # Opcode by opcode, nothing long is compared again and again.
         self._budget = 4 * (len(old.program.data) + len(new.program.data))
 
     def changes(self) -> Iterator[Change]:
         roots = [Outline(side, side.program.root, None, None) for side in (self._old, self._new)]
-        frames: list[Iterator[_Pair]] = [iter([(roots[0], roots[1])])]
+        yield from self._changes(iter([(roots[0], roots[1])]))
+        while self._tentative:
+            old, new, pairs = self._tentative.pop()
+            if any(self._partners.new_of(first) != second for first, second in pairs):
+                self._sure = (old.item, new.item)
+                yield from self._changes(iter([(old, new)]))
+
+    def _changes(self, pairs: Iterator[_Pair]) -> Iterator[Change]:
+        """What differs in *pairs*, and in all that they hold."""
+        frames = [pairs]
         while frames:
             pair = next(frames[-1], None)
             if pair is None:
@@ -188,14 +200,11 @@ class _Comparison:
                 self._part(old, new)
                 yield Change("added" if old is None else "removed", old, new)
                 continue
-            inside = self._compared(old, new)
+            inside = self._compared(old, new) if len(frames) < _DEEPEST else None
             if inside is None:
                 yield Change("changed", old, new)
             else:
                 frames.append(inside)
-        for old, new, first, second in self._tentative:
-            if self._partners.new_of(first) != second:
-                yield Change("changed", old, new)
 
     # --- two values ---------------------------------------------------------
 
@@ -242,14 +251,13 @@ class _Comparison:
         if old.index >= 0 and new.index >= 0:
             self._partners.add(old.index, new.index)
         if old.index != new.index:
-            self._apart += [index for index in (old.index, new.index) if index >= 0]
+            self._differ(index for index in (old.index, new.index) if index >= 0)
 
     def _part(self, *nodes: Outline | None) -> None:
         """Note that what is in them stands for nothing in the other graph."""
         for node in nodes:
             if node is not None and not node.is_recalled:
-                first, last = _memoized(node.source, node.item)
-                self._apart += islice(range(first, last), _FEW + 1)
+                self._differ(range(*_memoized(node.source, node.item)))
 
     def _same_atom(self, old: View, new: View) -> bool:
         if old.type != new.type or type(old.value) is not type(new.value):
@@ -274,9 +282,9 @@ class _Comparison:
     # --- what they hold -----------------------------------------------------
 
     def _pairs(self, old: Outline, new: Outline) -> Iterator[_Pair]:
-        for kinds in (KEYED, ("element",), ("item", "argument", "field", "state", "persistent")):
+        for kinds in (("argument", "field", "item", "state", "persistent"), KEYED, ("element",)):
             numbers = [_numbers(node.view, kinds) for node in (old, new)]
-            if kinds[0] == "item":
+            if "item" in kinds:
                 yield from self._aligned(old, new, *numbers)
             else:
                 yield from _keyed(old, new, *numbers)
@@ -350,6 +358,8 @@ class _Comparison:
     def _same(self, old: Outline, new: Outline) -> bool:
         """Whether two values are seen to be the same without looking into them."""
         one, other = old.item, new.item
+        if (one, other) == self._sure:
+            return False
         if old.is_recalled and new.is_recalled and self._partners.new_of(one.index) == other.index:
             return True
         if old.is_recalled or new.is_recalled:
@@ -369,9 +379,17 @@ class _Comparison:
         tentative = self._same_opcodes(one, other, first, second)
         if tentative is None:
             return False
-        self._tentative += [(old, new, *pair) for pair in tentative]
+        if tentative:
+            self._tentative.append((old, new, tentative))
         self._partners.add_run(first, second, end - first)
+        if first != second:
+            self._differ(chain(range(first, end), range(second, last)))
         return True
+
+    def _differ(self, numbers: Iterable[int]) -> None:
+        """Note numbers that both memos use, for different values; a few are as good as all."""
+        if len(self._apart) <= _FEW:
+            self._apart += islice(numbers, _FEW + 1)
 
     def _same_bytes(self, old: Item, new: Item, first: int) -> bool:
         length = old.end - old.start

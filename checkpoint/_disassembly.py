@@ -35,6 +35,8 @@ from checkpoint.errors import FormatError, SerializationError
 
 # A value or a row is a landmark if this much of it lies in no other, or so many others do.
 _FAR = 512
+_NEAR = 48  # ... and this much within a value that is open already
+_NEVER = 1 << 62
 _MANY = 16
 
 _OWNER = 40
@@ -72,11 +74,15 @@ class Disassembly(Program):
         Machine.__init__(self, data, memo)
         self.landmarks: list[Landmark] = []
         self._outer: list[Landmark] = []  # those that are in no other one yet, in order
-        self._survey = True
+        self._survey, self._far = True, _FAR
+        self._block: _Opening | None = None  # what was opened last, with landmarks of its own
         stop = len(data) - 1
         self.run(0, stop)
         self.root = self.item(self.stack[0], stop)
         self._survey = False
+        self._sort()
+
+    def _sort(self) -> None:
         self.landmarks.sort(key=lambda mark: (mark.end, -mark.start, mark.step is None))
         self._ends = array("q", (mark.end for mark in self.landmarks))
 
@@ -85,7 +91,7 @@ class Disassembly(Program):
     def _run(self, at: int, stop: int) -> int:
         # One loop: this is where the time goes.
         data, memo, stack, marks = self.data, self.memo, self.stack, self._marks
-        survey, push = self._survey, stack.append
+        survey, far, push = self._survey, self._far, stack.append
         atoms, widths, gets, fills = ATOMS, WIDTHS, GETS, _FILLS
         count = len(memo.puts) if survey else bisect_left(memo.puts, at)
         while at < stop:
@@ -130,7 +136,7 @@ class Disassembly(Program):
                 if slot == 0:
                     step = Step(op, at, stack[first:])
                     self.filled.append(step)
-                if survey and at - (stack[slot + 1] & _START) > _FAR:
+                if at - (stack[slot + 1] & _START) > far:
                     self._note(op, at, slot + 1, first, step)
                 del stack[slot + 1 :]
                 at += 1
@@ -151,6 +157,8 @@ class Disassembly(Program):
     def _apply(self, op: int, at: int) -> None:
         if op == pickle.OBJ[0]:
             mark = self._marks.pop()
+            if mark == len(self.stack):
+                _broken("there is no class", at)
             self._make(op, at, mark - 1, mark)
         else:
             super()._apply(op, at)
@@ -158,7 +166,7 @@ class Disassembly(Program):
     def _make(self, op: int, at: int, slot: int, first: int) -> None:
         if slot < self._marks[-1]:
             _broken("an opcode takes what is not there", at)
-        if self._survey and at - (self.stack[slot] & _START) > _FAR:
+        if at - (self.stack[slot] & _START) > self._far:
             self._note(op, at, slot, first, None)
         super()._make(op, at, slot, first)
 
@@ -175,7 +183,7 @@ class Disassembly(Program):
         place = 0
         for entry, following in zip(operands, chain(operands[1:], (at,)), strict=True):
             begin, end = entry & _START, following & _START
-            if end - begin <= _FAR:
+            if end - begin <= self._far:
                 continue
             while place < len(inside) and inside[place].start < begin:
                 kept.append(inside[place])
@@ -200,14 +208,14 @@ class Disassembly(Program):
         while last < len(inside) and inside[last].start < mark.end:
             own -= inside[last].end - inside[last].start
             last += 1
-        if own > _FAR or last - place > _MANY:
+        if own > self._far or last - place > _MANY:
             self.landmarks.append(mark)
             kept.append(mark)
         else:
             kept += inside[place:last]
         return last
 
-    def _within(self, item: Item) -> list[Landmark]:
+    def within(self, item: Item) -> list[Landmark]:
         """The landmarks in *item* that are in no other one there, in order."""
         found = []
         at = bisect_right(self._ends, item.end) - 1
@@ -225,22 +233,38 @@ class Disassembly(Program):
         """How *item* is made and filled."""
         if item == self.root and item.start == self.stack[0] & _START:
             return self
-        return _Opening(self, item)
+        block = self._block
+        if block is not None and block.covers(item):
+            return _Opening(self, item, block.within(item), _NEVER)
+        opening = _Opening(self, item, self.within(item), _NEAR)
+        if len(opening.landmarks) > len(opening.leaps):
+            self._block = opening
+        return opening
 
 
 class _Opening(Disassembly):
     """A machine that has made one value, and nothing else."""
 
-    def __init__(self, whole: Disassembly, item: Item) -> None:
+    def __init__(self, whole: Disassembly, item: Item, leaps: list[Landmark], far: int) -> None:
         Machine.__init__(self, whole.data, whole.memo)
-        self._survey = False
-        self._leaps = whole._within(item)
+        self._survey, self._far = False, far
+        self.whole, self.leaps = item, leaps
+        self.landmarks, self._outer = [*leaps], []
         self.run(item.start, item.end)
+        self._sort()
+
+    def covers(self, item: Item) -> bool:
+        """Whether *item* is in this one, and in nothing that was leapt over."""
+        if item.start < self.whole.start or item.end > self.whole.end:
+            return False
+        at = bisect_right(self.leaps, item.start, key=lambda mark: mark.start) - 1
+        return at < 0 or item.end > self.leaps[at].end
 
     def _run(self, at: int, stop: int) -> int:
-        for mark in self._leaps:
+        for mark in self.leaps:
             super()._run(at, mark.start)
             self._leap(mark)
+            self._outer.append(mark)
             at = mark.end
         return super()._run(at, stop)
 

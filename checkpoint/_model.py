@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from html import escape
 from typing import Any
 
 from attrs import Factory, field, frozen
@@ -182,10 +183,40 @@ class Snapshot:
     own: bool
     size: int
     stored: int
-    libraries: Mapping[str, str]
-    types: tuple[Global, ...]
+    libraries: Mapping[str, str] = field(repr=False)
+    types: tuple[Global, ...] = field(repr=False)
 
     __module__ = "checkpoint"
+
+    def __str__(self) -> str:
+        """One line: name and version, date, sizes, metrics, tags."""
+        return "  ".join(filter(None, (text for _, text in self._told())))
+
+    def _repr_html_(self) -> str:
+        """A row of a table, as notebooks show it."""
+        told = [(label, escape(text)) for label, text in self._told() if text]
+        head = "".join(f"<th style='text-align:left'>{label}</th>" for label, _ in told)
+        row = "".join(f"<td style='text-align:left'>{text}</td>" for _, text in told)
+        return f"<table><tr>{head}</tr><tr>{row}</tr></table>"
+
+    def _told(self) -> list[tuple[str, str]]:
+        return [
+            ("version", f"{self.name} {self.version}"),
+            ("created", self.created.strftime("%Y-%m-%d %H:%M:%S UTC")),
+            ("size", f"{size_text(self.size)} (+{size_text(self.stored)})"),
+            ("metrics", " ".join(f"{key}={value:.6g}" for key, value in self.metrics.items())),
+            ("tags", " ".join(f"[{tag}]" for tag in self.tags)),
+            ("", "" if self.own else "foreign"),
+        ]
+
+
+def size_text(count: float) -> str:
+    """*count* bytes in words."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
 
 
 Progress = Callable[[int, int], object]

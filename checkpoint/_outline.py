@@ -14,7 +14,7 @@ from typing import Any, overload
 
 from checkpoint._atoms import Cut, shown
 from checkpoint._disassembly import disassembled
-from checkpoint._model import Buffer
+from checkpoint._model import Buffer, size_text
 from checkpoint._paths import READABLE
 from checkpoint._selecting import UNTOLD
 from checkpoint._spans import Item
@@ -22,7 +22,6 @@ from checkpoint._views import Child, View, Views, entry_start
 from checkpoint.errors import NotFoundError
 
 _DEEP, _WIDE, _LINES = 4, 12, 60
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class Source:
@@ -346,15 +345,6 @@ def outlined(stream: Buffer, buffers: Sequence[int] = ()) -> Outline:
     """
     source = Source(stream, buffers)
     return Outline(source, source.program.root, None, None)
-
-
-def size_text(count: float) -> str:
-    """A size for reading."""
-    for unit in _UNITS:
-        if count < 1024 or unit == _UNITS[-1]:
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
 def _printable(text: str) -> str:

@@ -14,7 +14,8 @@ import operator
 import os
 import pickle
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import zstandard
@@ -267,8 +268,9 @@ def inspect(file: Any) -> Outline:
     *file* is a binary file or a path, of a snapshot or a plain pickle, as for
     `load`.  FormatError if it is neither, IntegrityError if it is damaged.
     """
-    stream, buffers = _parts(file)
-    return outlined(stream, [memoryview(buffer).nbytes for buffer in buffers or ()])
+    with _named(file):
+        stream, buffers = _parts(file)
+        return outlined(stream, [memoryview(buffer).nbytes for buffer in buffers or ()])
 
 
 def raw(file: Any) -> Any:
@@ -276,18 +278,26 @@ def raw(file: Any) -> Any:
 
     *file* is as for `inspect`, and the records are as `Checkpointer.raw` gives them.
     """
-    return raw_of(*_parts(file))
+    with _named(file):
+        return raw_of(*_parts(file))
+
+
+@contextmanager
+def _named(file: Any) -> Iterator[None]:
+    """Say in an error of ours which file it is about, if that is known."""
+    try:
+        yield
+    except CheckpointError as error:
+        if isinstance(file, str | os.PathLike):
+            error.args = (f"{os.fspath(file)}: {error}",)
+        raise
 
 
 def _parts(file: Any) -> tuple[Buffer, Sequence[Buffer] | None]:
     """The stream in *file*, and its buffers, if it is known whether it has any."""
     if isinstance(file, str | os.PathLike):
         with open(file, "rb") as source:
-            try:
-                return _parts(source)
-            except CheckpointError as error:
-                error.args = (f"{os.fspath(file)}: {error}",)
-                raise
+            return _parts(source)
     head = first_bytes(file)
     if head == _single_file.MAGIC:
         _, parts = _single_file.read_snapshot(file.read)
