@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 import attrs
 
 from checkpoint import _aside
-from checkpoint._assignments import missing
+from checkpoint._assignments import knows, missing
 from checkpoint._migration import Become, Migrations, State, Upgrade, named
 from checkpoint._model import Global, Shape
 from checkpoint._refusal import told_by
@@ -88,13 +88,18 @@ def _differs(stored: Shape, today: Shape, cls: type, keeps: bool) -> bool:
         return not {*today.fields} <= {*stored.fields}
     if stored.layout in ("list", "tuple") and stored.fields != today.fields:
         return True
-    unknown = {*stored.fields} - {*today.fields}
     return (
         stored.kind != today.kind
         or not {*today.fields} <= {*stored.fields}
-        or (bool(unknown) and not (keeps and cls.__dictoffset__))
+        or (bool(_unknown(stored, today, cls)) and not (keeps and cls.__dictoffset__))
         or not {*today.validated} <= {*stored.validated}
     )
+
+
+def _unknown(stored: Shape, today: Shape, cls: type) -> set[str]:
+    """What states may have that neither the fields nor the code of *cls* speak of."""
+    names = {*stored.fields, *stored.extra} - {*today.fields}
+    return {name for name in names if not (cls.__dictoffset__ and knows(cls, name))}
 
 
 def stand_for_removed(module: str, qualname: str) -> type:
@@ -141,10 +146,11 @@ class Adapter:
         self._slots = frozenset(slots_of(cls))
         self._has_dict = cls.__dictoffset__ != 0
         # What a class with a dict does not know may lie there, unless it is to be dropped.
-        self._known: frozenset[str] | None = None
+        self._dropped: set[str] = set()
         declared = today.kind in ("attrs", "dataclass") and declares_all(cls, today.kind)
-        if declared and not (self._has_dict and migrations.keep_unknown):
-            self._known = frozenset(today.fields)
+        if declared and not migrations.keep_unknown:
+            self._dropped = _unknown(self.shape, today, cls)
+        self._resets_hash = "_attrs_cached_hash" in self._slots
         self._defaults = [] if self._setter else [*defaults_of(cls)]
         if not steps:
             self._defaults = [(n, m) for n, m in self._defaults if n not in self.shape.fields]
@@ -152,7 +158,15 @@ class Adapter:
         self.gone: MigrationError | None = None  # why the class is not there
         self._required = frozenset(required(cls, today) if steps and not self._setter else ())
         self._lacking: set[str] = set()
+        self.ran = False
         self.checked = sorted({*today.validated} - {*self.shape.validated})
+        # What the class does not know is kept aside, however often it is saved.
+        self.only_keeps = (
+            bool(self.shape.extra)
+            and (self.shape.kind, self.shape.fields) == (today.kind, today.fields)
+            and self.shape.layout in _understood(cls)
+            and not (steps or self.checked)
+        )
 
     def build(self, obj: Any, state: Any) -> Any:
         """Give *obj* what *state* holds.  Raises `Becomes` if it is to be something else."""
@@ -173,8 +187,26 @@ class Adapter:
             if name not in new and (name in fields or name not in self.shape.fields):
                 object.__setattr__(obj, name, make(obj))
 
+    def complete(self, obj: Any) -> Any:
+        """Take an instance along that came without a state.
+
+        Upgrades are for it only if no instance had one: else it has none on purpose.
+        """
+        if self._steps and not self.shape.fields and self._setter is None:
+            return self.build(obj, {})
+        for name, make in self._defaults:
+            there = hasattr(obj, name) if name in self._slots else name in vars(obj)
+            if not there:
+                object.__setattr__(obj, name, make(obj))
+        return None
+
     def complaints(self) -> list[str]:
-        """What states were found to lack after their upgrades."""
+        """What was not upgraded, or lacks something after that."""
+        if self.upgrades and not self.ran:
+            return [
+                f"{self.stored}: its upgrade from version {self.shape.version} was not run, since "
+                "no instance was made with a state that it could be given"
+            ]
         return [
             f"{self.stored}: after the upgrade from version {self.shape.version} some states have "
             f"no {name}; give it one there"
@@ -183,7 +215,7 @@ class Adapter:
 
     def upgraded(self, fields: Any) -> Any:
         """*fields*, or another state, after all upgrades."""
-        kind = type(fields)
+        kind, self.ran = type(fields), True
         for step in self._steps:
             try:
                 new = step(fields)
@@ -224,9 +256,10 @@ class Adapter:
         fields = self.shape.fields
         if state is None:
             return {}
-        if self.shape.layout == "pair":
+        if type(state) is tuple and len(state) == 2 and self._setter is None:
             first, second = state
-            return {**(first or {}), **second}
+            if isinstance(first, dict | None) and type(second) is dict:
+                return {**(first or {}), **second}
         declared = self.shape.kind in ("attrs", "dataclass")
         if declared and self.shape.layout in ("list", "tuple") and len(state) == len(fields):
             return dict(zip(fields, state, strict=True))
@@ -234,12 +267,14 @@ class Adapter:
 
     def _set(self, obj: Any, fields: State) -> None:
         aside: State = {}
-        if self._slots or self._known is not None:
-            known, mine = self._known, {}
+        if self._dropped:
+            fields = {name: value for name, value in fields.items() if name not in self._dropped}
+        if self._slots:
+            mine = {}
             for name, value in fields.items():
                 if name in self._slots:
                     object.__setattr__(obj, name, value)
-                elif self._has_dict and (known is None or name in known):
+                elif self._has_dict:
                     mine[intern(name)] = value
                 else:
                     aside[name] = value
@@ -247,6 +282,8 @@ class Adapter:
             mine = {intern(name): value for name, value in fields.items()}
         if mine:
             obj.__dict__.update(mine)
+        if self._resets_hash:
+            object.__setattr__(obj, "_attrs_cached_hash", None)
         if aside and self._migrations.keep_unknown:
             _aside.keep(obj, aside)
 
@@ -308,6 +345,7 @@ class EnumAdapter(Adapter):
 
     def made(self, args: Sequence[Any], more: Mapping[str, Any]) -> Any:
         """The member of today."""
+        self.ran = True
         if len(args) != 1 or more:
             return self.cls(*args, **more)
         if issubclass(self.cls, enum.Flag) and isinstance(args[0], int):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from checkpoint._adapting import Adapter, Becomes, EnumAdapter
+from checkpoint._migration import Become
 from checkpoint._model import Buffer
 from checkpoint._outline import path_at
 from checkpoint._refusal import told_by
@@ -82,7 +83,6 @@ class Careful(_InPython):  # type: ignore[misc]
             self.persistent_load = ask
         self._adapters: dict[Any, Adapter] = {}
         self._waiting: dict[int, _Waiting] = {}
-        self._by_call: dict[int, _Waiting] = {}
         self._known, self.become = become, dict(become)
         self._count = 0
 
@@ -94,7 +94,7 @@ class Careful(_InPython):  # type: ignore[misc]
                 root = self.load()
                 for waiting in [*self._waiting.values()]:
                     at = waiting.at
-                    self._build(waiting, None)
+                    self._tell(waiting, lambda w: w.adapter.complete(w.obj))
             return root
         except MigrationError as error:
             if error.path is not None:
@@ -113,8 +113,8 @@ class Careful(_InPython):  # type: ignore[misc]
         other = self._adapters.setdefault(target.real, target.adapter)
         if other is not target.adapter:
             raise MigrationError(
-                f"{module}:{name} and {other.stored} are one class today, and one of them is used "
-                "as a value; load them apart, or keep both classes"
+                f"{module}:{name} and {other.stored} are one class today, and this graph must be "
+                "built step by step, where they cannot be told apart; keep both classes for now"
             )
         return target.real
 
@@ -138,15 +138,13 @@ class Careful(_InPython):  # type: ignore[misc]
         except Becomes as error:
             return self._loading.instance(error.become, needed)
 
-    def _build(self, waiting: _Waiting, state: Any) -> None:
-        obj, needed = waiting.obj, waiting.adapter
+    def _tell(self, waiting: _Waiting, give: Callable[[_Waiting], object]) -> None:
+        """Let the adapter give an instance what it is to have."""
+        needed = waiting.adapter
         try:
-            needed.build(obj, state)
+            give(waiting)
         except Becomes as error:
-            self.become[waiting.number] = error.become.into
-            if waiting.number in self._known:
-                self._loading.dress(obj, error.become)
-            return
+            return self._remember(waiting, error.become)
         if needed.gone is not None:
             raise needed.gone
         if waiting.number in self._known:
@@ -155,7 +153,24 @@ class Careful(_InPython):  # type: ignore[misc]
                 "did not; it must depend on the state alone"
             )
         if needed.checked:
-            self._loading.adapted.append((obj, needed.checked))
+            self._loading.adapted.append((waiting.obj, needed.checked))
+        return None
+
+    def _remember(self, waiting: _Waiting, become: Become) -> None:
+        stored, number = waiting.adapter.stored, waiting.number
+        if not number:
+            raise MigrationError(
+                f"an instance of {stored} is made by a call, with or without arguments, and its "
+                "upgrade cannot make something else of it"
+            )
+        if number in self._known and self._known[number] != become.into:
+            raise MigrationError(
+                f"the upgrade of {stored} made {self._known[number]} of a state first, and then "
+                f"{become.into}; it must depend on the state alone"
+            )
+        self.become[number] = become.into
+        if number in self._known:
+            self._loading.dress(waiting.obj, become)
 
     def load_newobj(self) -> None:
         args = self.stack.pop()
@@ -178,25 +193,40 @@ class Careful(_InPython):  # type: ignore[misc]
             needed = self._adapters.get(function)
         if needed is None or not needed.makes:
             super().load_reduce()
-            if needed is not None:
-                self._called(needed, self.stack[-1])
             return
         args = self.stack.pop()
         self.stack[-1] = self._made(needed, args, {})
 
-    def _called(self, needed: Adapter, obj: Any) -> None:
-        """*obj* was made by a call: it may get a state, and is whole without one."""
-        self._by_call[id(obj)] = _Waiting(obj, needed, 0, self._source.at - 1)
-
     def load_build(self) -> None:
         obj = self.stack[-2]
-        waiting = self._waiting.pop(id(obj), None) or self._by_call.pop(id(obj), None)
+        waiting, needed = self._waiting.pop(id(obj), None), self._adapters.get(type(obj))
+        if waiting is None and needed is not None:
+            waiting = _Waiting(obj, needed, 0, self._source.at - 1)  # made by a call
         if waiting is not None:
-            self._build(waiting, self.stack.pop())
+            state = self.stack.pop()
+            self._tell(waiting, lambda w: w.adapter.build(w.obj, state))
         elif obj is None:
             self.stack.pop()  # the state of what became nothing
         else:
             super().load_build()
+
+    def _filling(opcode: bytes) -> Callable[[Careful], None]:
+        """What fills a list, a dict or a set, unless that became nothing."""
+        fill = _InPython.dispatch[opcode[0]]
+        taken = {pickle.APPEND: 1, pickle.SETITEM: 2}.get(opcode)
+
+        def load(self: Careful) -> None:
+            if taken is None and self.metastack[-1][-1] is None:
+                self.pop_mark()
+            elif taken is not None and self.stack[-1 - taken] is None:
+                del self.stack[-taken:]
+            else:
+                fill(self)
+
+        return load
+
+    for _name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"):
+        dispatch[getattr(pickle, _name)[0]] = _filling(getattr(pickle, _name))
 
     dispatch[pickle.NEWOBJ[0]] = load_newobj
     dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex

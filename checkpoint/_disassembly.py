@@ -13,6 +13,7 @@ is translated first.
 from __future__ import annotations
 
 import pickle
+import re
 from array import array
 from bisect import bisect_left, bisect_right
 from itertools import chain
@@ -50,8 +51,35 @@ _FILLS = bytes(
     for op in range(256)
 )
 _MAKES_FROM_MARK = pickle.TUPLE + pickle.FROZENSET + pickle.OBJ
-_MARK, _MEMOIZE, _STOP = pickle.MARK[0], pickle.MEMOIZE[0], pickle.STOP[0]
+_MARK, _MEMOIZE = pickle.MARK[0], pickle.MEMOIZE[0]
 _PROTO, _FRAME = pickle.PROTO[0], pickle.FRAME[0]
+
+# Most of a stream of small objects: an instance and its empty state, and a row of plain values
+# that fills something, new strings and lists of plain values among them.
+_NEW_INSTANCE = b"".join(
+    (
+        pickle.EMPTY_TUPLE,
+        pickle.NEWOBJ,
+        pickle.MEMOIZE,
+        pickle.EMPTY_DICT,
+        pickle.MEMOIZE,
+        pickle.MARK,
+    )
+)
+_PLAIN = rb"(?:h.|K.|M..|J.{4}|G.{8}|[N\x88\x89)])*+"
+_NEW = rb"(\x8c(?:%b)|[]}\x8f])\x94(?:\(%b[eu\x90])?" % (
+    b"|".join(b"\\x%02x.{%d}" % (length, length) for length in range(64)),
+    _PLAIN,
+)
+_UNIT = re.compile(rb"%b(?:%b|(j.{4}))" % (_PLAIN, _NEW), re.DOTALL)
+# A group in what is repeated so is an error in `re`: there are none.
+_ROW_OPCODES = rb"\((?:%b(?:%b|j.{4}))*+%b[eu\x90]" % (
+    _PLAIN,
+    _NEW.replace(b"(\\x8c", b"(?:\\x8c"),
+    _PLAIN,
+)
+_ROW = re.compile(_ROW_OPCODES, re.DOTALL)
+_STATE = re.compile(_ROW_OPCODES + b"b", re.DOTALL)
 
 
 @frozen
@@ -74,12 +102,11 @@ class Disassembly(Program):
         Machine.__init__(self, data, memo)
         self.landmarks: list[Landmark] = []
         self._outer: list[Landmark] = []  # those that are in no other one yet, in order
-        self._survey, self._far = True, _FAR
+        self._far = _FAR
         self._block: _Opening | None = None  # what was opened last, with landmarks of its own
         stop = len(data) - 1
         self.run(0, stop)
         self.root = self.item(self.stack[0], stop)
-        self._survey = False
         self._sort()
 
     def _sort(self) -> None:
@@ -90,18 +117,15 @@ class Disassembly(Program):
 
     def _run(self, at: int, stop: int) -> int:
         # One loop: this is where the time goes.
-        data, memo, stack, marks = self.data, self.memo, self.stack, self._marks
-        survey, far, push = self._survey, self._far, stack.append
-        atoms, widths, gets, fills = ATOMS, WIDTHS, GETS, _FILLS
-        count = len(memo.puts) if survey else bisect_left(memo.puts, at)
+        data, memo, stack, marks, far = self.data, self.memo, self.stack, self._marks, self._far
+        push, atoms, widths, gets, fills = stack.append, ATOMS, WIDTHS, GETS, _FILLS
         while at < stop:
             op = data[at]
             if size := gets[op]:
-                index = data[at + 1]
-                if size > 2:
-                    index = int.from_bytes(data[at + 1 : at + size], "little")
-                if index >= count:
-                    _broken("what is not in the memo is recalled", at)
+                index = self._recalled(at, size, len(memo.puts))
+                if data[at + size : at + size + 6] == _NEW_INSTANCE and (end := self._object(at)):
+                    at = end
+                    continue
                 push(at | index + 1 << _OWNER)
                 at += size
             elif size := atoms[op]:
@@ -110,20 +134,18 @@ class Disassembly(Program):
             elif op == _MEMOIZE:
                 if len(stack) <= marks[-1] or stack[-1] > _START:
                     _broken("what cannot be put into the memo is put there", at)
-                if survey:
-                    memo.starts.append(stack[-1])
-                    memo.puts.append(at)
-                    memo.ends.append(at + 1)
-                count += 1
-                stack[-1] |= count << _OWNER
+                memo.starts.append(stack[-1])
+                memo.puts.append(at)
                 at += 1
+                memo.ends.append(at)
+                stack[-1] |= len(memo.puts) << _OWNER
             elif width := widths[op]:
                 push(at)
-                if width == 1:
-                    at += 2 + data[at + 1]
-                else:
-                    at += 1 + width + int.from_bytes(data[at + 1 : at + 1 + width], "little")
+                at += 1 + width + int.from_bytes(data[at + 1 : at + 1 + width], "little")
             elif op == _MARK:
+                if end := self._flat(at):
+                    at = end
+                    continue
                 push(at)
                 marks.append(len(stack))
                 at += 1
@@ -140,28 +162,83 @@ class Disassembly(Program):
                     self._note(op, at, slot + 1, first, step)
                 del stack[slot + 1 :]
                 at += 1
-                if survey and (index := stack[slot] >> _OWNER):
-                    if memo.starts[index - 1] == stack[slot] & _START:
-                        memo.ends[index - 1] = at
-                    else:
-                        self._fill_recalled(index - 1, (stack[slot] & _START, at))
-            elif op == _FRAME:
-                at += 9
-            elif op == _PROTO:
-                at += 2
+                self._fill(stack[slot], at)
             else:
-                self._apply(op, at)
-                at += 1
+                at += self._apply(op, at)
         return at
 
-    def _apply(self, op: int, at: int) -> None:
-        if op == pickle.OBJ[0]:
-            mark = self._marks.pop()
-            if mark == len(self.stack):
-                _broken("there is no class", at)
-            self._make(op, at, mark - 1, mark)
-        else:
+    def _recalled(self, at: int, size: int, count: int) -> int:
+        """The number in the memo that is recalled at a place."""
+        index: int = self.data[at + 1]
+        if size > 2:
+            index = int.from_bytes(self.data[at + 1 : at + size], "little")
+        if index >= count:
+            _broken("what is not in the memo is recalled", at)
+        return index
+
+    def _fill(self, entry: int, end: int) -> None:
+        """Note that a value was filled up to *end*."""
+        if index := entry >> _OWNER:
+            if self.memo.starts[index - 1] == entry & _START:
+                self.memo.ends[index - 1] = end
+            else:
+                self._fill_recalled(index - 1, (entry & _START, end))
+
+    def _flat(self, at: int) -> int:
+        """Go over a short row of plain values and what it fills; the place after it, or 0."""
+        stack = self.stack
+        if len(stack) < 2 or len(stack) <= self._marks[-1] or len(self.memo.puts) < 256:
+            return 0
+        row = _ROW.match(self.data, at)
+        if row is None or (end := row.end()) - at > self._far:
+            return 0
+        self._put_units(at + 1, end - 1)
+        self._fill(stack[-1], end)
+        return end
+
+    def _object(self, at: int) -> int:
+        """Go over a small instance with a state of plain values; the place after it, or 0."""
+        memo, stack = self.memo, self.stack
+        first = at + GETS[self.data[at]]
+        if not stack or len(memo.puts) < 256:
+            return 0
+        state = _STATE.match(self.data, first + 5)
+        if state is None or (end := state.end()) - at > self._far:
+            return 0
+        memo.starts.extend((at, first + 3))
+        memo.puts.extend((first + 2, first + 4))
+        memo.ends.extend((end, end - 1))
+        stack.append(at | len(memo.puts) - 1 << _OWNER)
+        self._put_units(first + 6, end - 2)
+        return end
+
+    def _put_units(self, at: int, end: int) -> None:
+        """Put into the memo what a row of plain values puts there."""
+        memo = self.memo
+        start_at, put_at, end_at = memo.starts.append, memo.puts.append, memo.ends.append
+        for unit in _UNIT.finditer(self.data, at, end):
+            start, put = unit.span(1)
+            if start < 0:
+                self._recalled(unit.start(2), 5, len(memo.puts))
+                continue
+            start_at(start)
+            put_at(put)
+            end_at(unit.end())
+
+    def _apply(self, op: int, at: int) -> int:  # type: ignore[override]
+        """Do what an opcode does that is not met often; its size."""
+        if op == _FRAME:
+            return 9
+        if op == _PROTO:
+            return 2
+        if op != pickle.OBJ[0]:
             super()._apply(op, at)
+            return 1
+        mark = self._marks.pop()
+        if mark == len(self.stack):
+            _broken("there is no class", at)
+        self._make(op, at, mark - 1, mark)
+        return 1
 
     def _make(self, op: int, at: int, slot: int, first: int) -> None:
         if slot < self._marks[-1]:
@@ -247,7 +324,7 @@ class _Opening(Disassembly):
 
     def __init__(self, whole: Disassembly, item: Item, leaps: list[Landmark], far: int) -> None:
         Machine.__init__(self, whole.data, whole.memo)
-        self._survey, self._far = False, far
+        self._far = far
         self.whole, self.leaps = item, leaps
         self.landmarks, self._outer = [*leaps], []
         self.run(item.start, item.end)
@@ -262,11 +339,48 @@ class _Opening(Disassembly):
 
     def _run(self, at: int, stop: int) -> int:
         for mark in self.leaps:
-            super()._run(at, mark.start)
+            self._open(at, mark.start)
             self._leap(mark)
             self._outer.append(mark)
             at = mark.end
-        return super()._run(at, stop)
+        return self._open(at, stop)
+
+    def _open(self, at: int, stop: int) -> int:
+        """What `_run` does, but the memo is known."""
+        data, stack, marks = self.data, self.stack, self._marks
+        count = bisect_left(self.memo.puts, at)
+        while at < stop:
+            op = data[at]
+            if size := GETS[op]:
+                stack.append(at | self._recalled(at, size, count) + 1 << _OWNER)
+                at += size
+            elif size := ATOMS[op]:
+                stack.append(at)
+                at += size
+            elif op == _MEMOIZE:
+                count += 1
+                stack[-1] |= count << _OWNER
+                at += 1
+            elif width := WIDTHS[op]:
+                stack.append(at)
+                at += 1 + width + int.from_bytes(data[at + 1 : at + 1 + width], "little")
+            elif op == _MARK:
+                stack.append(at)
+                marks.append(len(stack))
+                at += 1
+            elif taken := _FILLS[op]:
+                first = marks.pop() if taken == _TO_MARK else len(stack) - taken
+                slot = first - 2 if taken == _TO_MARK else first - 1
+                step = Step(op, at, stack[first:]) if slot == 0 else None
+                if step is not None:
+                    self.filled.append(step)
+                if at - (stack[slot + 1] & _START) > self._far:
+                    self._note(op, at, slot + 1, first, step)
+                del stack[slot + 1 :]
+                at += 1
+            else:
+                at += self._apply(op, at)
+        return at
 
     def _leap(self, mark: Landmark) -> None:
         stack, step = self.stack, mark.step

@@ -169,11 +169,11 @@ class _Migrating:
         except Exception as error:  # a module may raise anything when it is imported
             raise MigrationError(f"its classes cannot be looked at: {told_by(error)}") from error
         names = {(entry.module, entry.qualname): self._today(entry) for entry in manifest.types}
-        changed = [
-            f"{entry} has changed"
+        adapters = (
+            (entry, loading.target(entry.module, entry.qualname).adapter)
             for entry in manifest.types
-            if loading.target(entry.module, entry.qualname).adapter is not None
-        ]
+        )
+        changed = [f"{entry} has changed" for entry, one in adapters if one and not one.only_keeps]
         applied = manifest.migrations
         graphs = [name for name in self._migrations.graphs if name not in applied]
         changed += [f"the migration {name!r}" for name in graphs]

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from itertools import islice
+from threading import RLock
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,7 @@ from attrs import define, evolve, field, frozen
 
 from checkpoint._model import Global, Shape
 from checkpoint._shapes import VERSION
+from checkpoint._unpickling import main_origin
 from checkpoint.errors import MigrationError
 
 State = dict[str, Any]
@@ -87,13 +89,9 @@ class Migrations:
         self._found: dict[tuple[str, str], tuple[str, str]] = {}
         self._by_name: dict[tuple[str, str], dict[int, _Step]] | None = None
         self._extended = False
+        self._extending = RLock()
         # Classes that were found to need nothing, and the shape that they had then.
         self.unchanged: WeakKeyDictionary[type, Shape] = WeakKeyDictionary()
-
-    @property
-    def has_upgrades(self) -> bool:
-        """Whether there is code that is run on states."""
-        return bool(self._steps)
 
     # --- names --------------------------------------------------------------
 
@@ -239,7 +237,10 @@ class Migrations:
                         )
                     ours[version] = step
             self._by_name = by_name
-        return self._by_name.get(name, {})
+        found = self._by_name.get(name, {})
+        if not found and name[0] == "__main__":
+            found = self._by_name.get((main_origin() or "", name[1]), {})
+        return found
 
     def version_of(self, cls: type) -> int:
         """Today's version of *cls*: as it declares, or else one above its last upgrade."""
@@ -315,12 +316,13 @@ class Migrations:
 
     def extend(self) -> bool:
         """Take in what libraries ship as entry points; false if that was done before."""
-        if self._extended:
-            return False
-        self._extended = True
-        for entry in entry_points(group=ENTRY_POINTS):
-            entry.load()(self)
-        return True
+        with self._extending:
+            if self._extended:
+                return False
+            self._extended = True
+            for entry in entry_points(group=ENTRY_POINTS):
+                entry.load()(self)
+            return True
 
     def _changed(self) -> None:
         self._found.clear()

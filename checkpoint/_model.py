@@ -54,7 +54,8 @@ class Shape:
 
     `kind` is `attrs`, `dataclass`, `namedtuple`, `enum`, `flag`, `slots` or
     `plain`.  `fields` are in order; where they are `sampled`, they are what the
-    first instances had, and there may be others.  `defaults` are the fields
+    first instances had, and there may be others.  `extra` are fields that some
+    instances had and the class does not declare.  `defaults` are the fields
     that have one, `validated` those with a validator.  `layout` is empty where
     a state is a dict of fields, or else `pair` (a dict and one of the slots),
     `list`, `tuple` (of the fields in order) or `other`.  `members` are an enum's
@@ -68,6 +69,7 @@ class Shape:
     sampled: bool = False
     defaults: tuple[str, ...] = ()
     validated: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
     layout: str = ""
     members: Mapping[str, str] = Factory(dict)
     version: int = 1

@@ -67,15 +67,15 @@ def _subclass(real: Any, setstate: Callable[[Any, Any], None]) -> Any:
     must be gone from `real.__subclasses__()` as soon as the load has ended, and
     not when the collector next runs.
     """
-    first = type("_First", (), {"__setstate__": setstate, "__slots__": ()})
+    about = {"__module__": real.__module__, "__doc__": real.__doc__, "__slots__": ()}
+    first = type(real.__name__, (), {**about, "__setstate__": setstate})
     whole = False
 
     class Kind(type(real)):  # type: ignore[misc]
         def mro(cls) -> list[type]:
             return [first, *real.__mro__] if whole else super().mro()
 
-    body = {"__slots__": (), "__module__": real.__module__, "__qualname__": real.__qualname__}
-    pending = Kind(real.__name__, (real,), body)
+    pending = Kind(real.__name__, (real,), {**about, "__qualname__": real.__qualname__})
     whole = True
     pending.__bases__ = (real,)  # The order is found anew.
     return pending

@@ -158,10 +158,10 @@ class Unpickler:
 
     def _rebuilt(self, manifest: Manifest, parts: Sequence[Buffer]) -> Any:
         buffers = parts[:-1] or [*(self._buffers or ())]
-        # An upgrade may change an array in place, and the graph may be built twice.
-        kept = [bytes(buffer) for buffer in buffers] if self._terms.migrations.has_upgrades else []
         self._loading = loading = Loading(self._terms, manifest.types, self.find_class)
         loading.check()
+        # Code of the program may change an array in place.
+        kept = [bytes(buffer) for buffer in buffers] if loading.may_start_again else []
         ask = getattr(self, "persistent_load", None)
         root = loading.load(parts[-1], buffers, lambda: map(bytearray, kept or buffers), ask)
         return loading.migrated(root, manifest.migrations)

@@ -370,8 +370,9 @@ class _Globals:
             shape = describe(sample.kind, sample.fields, sample.more)
             if shape is None:
                 return None
-            fields = dict.fromkeys((*shape.fields, *_aside.names(sample.kind)))
-            return evolve(shape, fields=tuple(fields), layout=sample.layout)
+            kept = dict.fromkeys((*shape.extra, *_aside.names(sample.kind)))
+            extra = tuple(name for name in kept if name not in shape.fields)
+            return evolve(shape, extra=extra, layout=sample.layout)
         except Exception:  # a metaclass may do anything; nothing of it may cost a save
             return None
 

@@ -186,16 +186,21 @@ class _Pair:
             yield from self._removed(gone)
         yield from self._rearranged()
 
+    @property
+    def _had(self) -> tuple[str, ...]:
+        """All that states had: fields, and what only some of them had."""
+        return (*self.was.fields, *self.was.extra)
+
     def _appeared(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The fields that no stored state has: those without a default, and those with one."""
         if self.now.kind in _DECLARED:
-            fresh = [name for name in self.now.fields if name not in self.was.fields]
+            fresh = [name for name in self.now.fields if name not in self._had]
             # Beside the declared fields, a __post_init__ may set others.
-            set_too = missing(self.cls, (*self.was.fields, *self.now.fields))
+            set_too = missing(self.cls, (*self._had, *self.now.fields))
             names = (*without_cared_for(self.cls, fresh), *set_too)
             defaults = {*self.now.defaults}
         else:
-            names = missing(self.cls, self.was.fields)
+            names = missing(self.cls, self._had)
             defaults = {name for name in names if has_default(self.cls, name)}
         needed = tuple(name for name in names if name not in defaults)
         return needed, tuple(name for name in names if name in defaults)
@@ -206,7 +211,7 @@ class _Pair:
         if not cls.__dictoffset__:
             lost = [name for name in self.was.fields if name not in known]
         elif self.now.kind in _DECLARED or tells(cls):
-            lost = [name for name in self.was.fields if name not in known and not knows(cls, name)]
+            lost = [name for name in self._had if name not in known and not knows(cls, name)]
         else:
             lost = []
         return without_cared_for(cls, lost)

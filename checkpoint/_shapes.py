@@ -37,16 +37,18 @@ def describe(cls: type, seen: Iterable[str] = (), sampled: bool = False) -> Shap
     shape = _described.get(cls)
     if shape is None:
         shape = _described[cls] = _declared(cls)
-    declared = shape.kind not in ("plain", "slots") and declares_all(cls, shape.kind)
-    if not declared or (seen and shape.kind in ("attrs", "dataclass") and cls.__dictoffset__):
+    if shape.kind not in ("plain", "slots") and declares_all(cls, shape.kind):
+        extra = dict.fromkeys(name for name in seen if name not in shape.fields and _fits(name))
+        if extra and shape.fields:
+            shape = evolve(shape, extra=tuple(extra)[:MAX_FIELDS])
+    else:
         names = list(dict.fromkeys([*shape.fields, *seen]))
         if shape.kind == "plain" and not names and not _is_written_in_python(cls):
             return None
         fields = tuple(filter(_fits, names[:MAX_FIELDS]))
         more = shape.kind != "slots" or bool(getattr(cls, "__dictoffset__", 0))
         cut = len(fields) < len(names)
-        sampled = shape.sampled if declared else sampled and more
-        shape = evolve(shape, fields=fields, sampled=cut or sampled)
+        shape = evolve(shape, fields=fields, sampled=cut or (sampled and more))
     return evolve(shape, version=declared_version(cls), bases=_bases(cls))
 
 

@@ -12,7 +12,7 @@ from checkpoint._model import MAX_FIELDS, MAX_TEXT, Global, Shape
 from checkpoint.errors import FormatError
 
 _TYPE = {"global", "origin", "version", "kind", "fields"}
-_MORE_OF_TYPE = {"sampled", "defaults", "validated", "layout", "members", "bases"}
+_MORE_OF_TYPE = {"sampled", "defaults", "validated", "extra", "layout", "members", "bases"}
 _LAYOUTS = ("", "pair", "list", "tuple", "other")
 _SHAPES = {"attrs", "dataclass", "namedtuple", "enum", "flag", "slots", "plain"}
 
@@ -33,6 +33,7 @@ def type_row(entry: Global) -> dict[str, Any]:
         "sampled": shape.sampled,
         "defaults": list(shape.defaults),
         "validated": list(shape.validated),
+        "extra": list(shape.extra),
         "layout": shape.layout,
         "members": dict(shape.members),
         "bases": dict(shape.bases),
@@ -69,6 +70,9 @@ def _shape(row: dict[str, Any]) -> Shape | None:
         more[part] = _names(more.get(part, []))
         if not {*more[part]} <= {*fields}:
             raise ValueError(f"{part} of {row['global']} are not among its fields")
+    more["extra"] = _names(more.get("extra", []))
+    if {*more["extra"]} & {*fields}:
+        raise ValueError(f"fields of {row['global']} stand twice")
     _names(list(more.get("members", {}).values()), unique=False)
     _names([*more.get("members", {})])
     for version in (row["version"], *more.get("bases", {}).values()):

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, Literal, get_args
 
 import attrs
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import in_
 
 from checkpoint._adapting import Adapter, adapter, stand_for_removed, steps
@@ -141,14 +141,15 @@ class Loading:
     def _aimed(self, module: str, qualname: str) -> Target:
         stored = self._types.get((module, qualname))
         try:
-            real = self._look_up(module, qualname)
+            real = self._looked_up(module, qualname)
         except MigrationError as error:
             if (needed := self._removed(stored, error)) is not None:
                 return Target(needed.cls, None, needed)
             if self._terms.on_missing == "raise":
                 raise
             return Target(None, None, gone=True)
-        if stored is not None and stored.shape is not None and not isinstance(real, type):
+        is_own = self._look_up == self.find  # Who overrides it may give any callable.
+        if is_own and stored is not None and stored.shape and not isinstance(real, type):
             new = ":".join(self._names(module, qualname)[0])
             raise MigrationError(
                 f"{module}:{qualname} was a class, and {new} is {told(real)}, which is none; "
@@ -158,6 +159,14 @@ class Loading:
             return Target(real, real, unchanged=True)
         needed = self._adapter(stored, real)
         return Target(real, real if needed is None else pending(needed, self.adapted), needed)
+
+    def _looked_up(self, module: str, qualname: str) -> Any:
+        try:
+            return self._look_up(module, qualname)
+        except CheckpointError:
+            raise
+        except Exception as error:
+            raise SerializationError(f"cannot rebuild the graph: {told_by(error)}") from error
 
     def _removed(self, stored: Global | None, error: MigrationError) -> Adapter | None:
         """What makes something else of the instances of a class that is gone, if anything does."""
@@ -206,6 +215,11 @@ class Loading:
         today = describe(real) or Shape("plain")
         Adapter(as_said, real, today, (), self._migrations).build(obj, dict(become.state))
 
+    @property
+    def may_start_again(self) -> bool:
+        """Whether the graph may have to be built twice: after `check`, of what is known then."""
+        return any(target.adapter for target in self._targets.values())
+
     # --- the graph ----------------------------------------------------------
 
     def check(self) -> None:
@@ -241,8 +255,10 @@ class Loading:
 
     def _is_unchanged(self, stored: Global, real: Any) -> bool:
         """Whether this shape of *real* was looked at before, and needed nothing."""
-        known = self._migrations.unchanged
-        return isinstance(real, type) and known.get(real) == stored.shape is not None
+        if not isinstance(real, type) or stored.shape is None:
+            return False
+        is_version = self._migrations.version_of(real) == stored.shape.version
+        return is_version and self._migrations.unchanged.get(real) == stored.shape
 
     def _changes(self, stored: Global, target: Target) -> list[SchemaChange]:
         def upgrades(cls: type, shape: Shape) -> list[Upgrade]:
@@ -283,18 +299,28 @@ class Loading:
         MigrationError with the path to an instance that cannot be taken along.
         """
         try:
-            with recording():
-                root = self._by_c(stream, buffers, persistent_load)
-        except (TakeCare, CheckpointError):
-            if not any(target.adapter for target in self._targets.values()):
-                raise
-            root = self._with_care(stream, again, persistent_load)
+            root, is_built = self._quickly(stream, buffers, persistent_load)
+            if not is_built:
+                root = self._with_care(stream, again, persistent_load)
         finally:
             adapters = [target.adapter for target in self._targets.values() if target.adapter]
             self._targets.clear()  # Pending classes lead back here.
         self._say([one for needed in adapters for one in needed.complaints()])
         self._validate()
         return root
+
+    def _quickly(self, stream: Buffer, buffers: Iterable[Buffer], ask: Ask | None) -> Any:
+        """The graph and true; or false, and all pending classes are gone."""
+        try:
+            with recording():
+                return self._by_c(stream, buffers, ask), True
+        except (TakeCare, CheckpointError):
+            if not any(target.adapter for target in self._targets.values()):
+                raise
+        for name, target in self._targets.items():
+            if target.adapter is not None:
+                self._targets[name] = evolve(target, given=None)
+        return None, False
 
     def load_plain(self, source: Any, buffers: Iterable[Buffer], **options: Any) -> Any:
         """The graph of a plain pickle, whose classes tell nothing of what they were."""
@@ -332,8 +358,13 @@ class Loading:
         while True:
             self.adapted.clear()
             careful = Careful(self, stream, again(), ask, become)
-            with recording():
-                root = careful.loaded()
+            try:
+                with recording():
+                    root = careful.loaded()
+            except CheckpointError:
+                # What is to be something else has no state yet, and may be looked at.
+                if careful.become == become:
+                    raise
             if careful.become == become:
                 return root
             become = careful.become

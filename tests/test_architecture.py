@@ -30,9 +30,9 @@ FLOORS: list[tuple[str, list[str]]] = [
     (
         "objects",
         ["_assignments", "_shapes", "_recording", "_standins", "_paths", "_refusal",
-         "_migration", "_aside",
-         "_deep_pickling", "_unpickling", "_moves", "_spans", "_rewriting", "_selecting",
-         "_pickling", "_translating", "_disassembly", "_atoms", "_views", "_outline", "_difference",
+         "_aside",
+         "_deep_pickling", "_unpickling", "_migration", "_moves", "_spans", "_rewriting", "_selecting",
+         "_pickling", "_translating", "_disassembly", "_atoms", "_views", "_outline", "_comparing", "_difference",
          "_records", "_raw", "_adapting",
          "_pending", "_careful", "_schema", "_upgrading"],
     ),

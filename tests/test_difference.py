@@ -18,6 +18,8 @@ from checkpoint._difference import difference
 from checkpoint._outline import Source
 from checkpoint._pickling import pickle_into
 
+NODE = "properties.graphs:Node"
+
 
 def source(graph: Any) -> Source:
     pieces: list[Any] = []
@@ -85,16 +87,16 @@ CHANGES: dict[str, tuple[Any, list[str]]] = {
         ["~ state['people'][40].children[0]: → state['people'][20], now → state['people'][0]"],
     ),
     "one more in front": (
-        lambda w: w["people"].insert(0, Node(-1)), ["+ state['people'][0]: properties.graphs:Node, 1 item"]
+        lambda w: w["people"].insert(0, Node(-1)), [f"+ state['people'][0]: {NODE}, 1 item"]
     ),
     "one more in the middle": (
-        lambda w: w["people"].insert(20, Node(-1)), ["+ state['people'][20]: properties.graphs:Node, 1 item"]
+        lambda w: w["people"].insert(20, Node(-1)), [f"+ state['people'][20]: {NODE}, 1 item"]
     ),
     "one more at the end": (
-        lambda w: w["people"].append(Node(-1)), ["+ state['people'][50]: properties.graphs:Node, 1 item"]
+        lambda w: w["people"].append(Node(-1)), [f"+ state['people'][50]: {NODE}, 1 item"]
     ),
     "one less at the end": (
-        lambda w: w["people"].pop(), ["- state['people'][49]: properties.graphs:Node, 2 items"]
+        lambda w: w["people"].pop(), [f"- state['people'][49]: {NODE}, 2 items"]
     ),
     "a number more in a row": (lambda w: w["row"].insert(3, -1), ["+ state['row'][3]: -1"]),
     "a number less in a row": (lambda w: w["row"].pop(3), ["- state['row'][3]: 3"]),
@@ -104,12 +106,12 @@ CHANGES: dict[str, tuple[Any, list[str]]] = {
     ),
     "one more and one changed": (
         lambda w: (w["people"].insert(10, Node(-1)), setattr(w["people"][30], "label", 0)),
-        ["+ state['people'][10]: properties.graphs:Node, 1 item",
+        [f"+ state['people'][10]: {NODE}, 1 item",
          "~ state['people'][30].label: 29, now 0"],
     ),
     "an object of another class": (
         lambda w: w["people"].__setitem__(49, Attrs(1)),
-        ["~ state['people'][49]: properties.graphs:Node, 2 items, now properties.graphs:Attrs, 2 items"],
+        [f"~ state['people'][49]: {NODE}, 2 items, now properties.graphs:Attrs, 2 items"],
     ),
 }  # fmt: skip
 

@@ -34,10 +34,11 @@ from properties.graphs import (
 
 from checkpoint import CheckpointError, FormatError
 from checkpoint._difference import difference
+from checkpoint._disassembly import disassembled
 from checkpoint._outline import Source, outlined, path_at
 from checkpoint._pickling import pickle_into
 from checkpoint._raw import raw_of
-from checkpoint._spans import PROTO
+from checkpoint._spans import PROTO, Program
 from checkpoint._translating import translated
 
 HERE = Node.__module__
@@ -349,6 +350,43 @@ def test_numpy_is_not_imported_to_look_at_arrays() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(100,) (100,) False"
+
+
+# --- the pass ---------------------------------------------------------------
+
+
+def crowd(count: int) -> list[Any]:
+    """Small objects of all kinds that are leapt over in the pass, and of some that are not."""
+    made: list[Any] = []
+    for n in range(count):
+        node = Node(n)
+        vars(node).update(
+            name=f"name {n}" * (n % 9), row=[n, str(n)] if n % 3 else [1.5, None], entries={n: n},
+            other=made[n // 2] if made else None, pair=(1, n), empty={}, texts={str(n): 1},
+            elements={1, 2}, children=[[n]] if n % 5 else [],
+        )  # fmt: skip
+        made.append(node)
+    return made
+
+
+@pytest.mark.parametrize("graph", [crowd(800), {n: {"n": str(n)} for n in range(900)}, [[]] * 9])
+def test_the_pass_puts_into_the_memo_what_the_stack_machine_does(graph: Any) -> None:
+    stream = pickled(graph)
+    program, found = Program(stream), disassembled(stream)
+    assert [*found.memo.puts] == [*program.memo.puts]
+    assert [*found.memo.starts] == [start & ((1 << 40) - 1) for start in program.memo.starts]
+    assert [*found.memo.ends] == [*program.memo.ends]
+    assert found.root == program.root
+
+
+@given(graph=graphs())
+def test_values_are_opened_as_the_stack_machine_opens_them(graph: Any) -> None:
+    stream = pickled([graph, crowd(3)])
+    program, found = Program(stream), disassembled(stream)
+    for index in range(len(program.memo.puts)):
+        item = program.item(program.memo.starts[index] | index + 1 << 40, 0)
+        one, other = program.opened(item), found.opened(item)
+        assert (one.made, one.filled) == (other.made, other.filled)
 
 
 # --- paths ------------------------------------------------------------------

@@ -209,14 +209,16 @@ def read_types(manifest: Json) -> dict[str, Json]:
         if kind not in ("attrs", "dataclass", "namedtuple", "enum", "flag", "slots", "plain"):
             raise Foreign("a kind of class")
         assert all(row.values()), "what is false or empty is left out"
-        more = {"defaults": [], "validated": [], "members": {}, "bases": {}, "sampled": False}
+        more: Json = {"defaults": [], "validated": [], "extra": [], "members": {}, "bases": {}}
+        more["sampled"] = False
         names = more | {"layout": "pair"} | row
         assert set(names) == {*more, "layout"}
         assert names["layout"] in ("pair", "list", "tuple", "other")
         assert {*names["defaults"], *names["validated"]} <= {*fields}
         assert version >= 1 and all(base >= 1 for base in names["bases"].values())
         assert len(fields) == len({*fields}) <= 10_000
-        texts = [*fields, *names["members"], *names["members"].values()]
+        assert not {*fields} & {*names["extra"]}
+        texts = [*fields, *names["extra"], *names["members"], *names["members"].values()]
         assert all(len(text) <= 1_000 for text in texts)
         found[name] = dict.fromkeys(("global", "origin"), name) | row
         found[name] |= {"version": version, "kind": kind, "fields": fields}
@@ -388,7 +390,7 @@ class Shade(enum.Flag):
     LIGHT = 2
 
 
-@attrs.define
+@attrs.define(slots=False)
 class Sheet:
     number: int = attrs.field(validator=attrs.validators.instance_of(int))
     lines: list[int] = attrs.field(factory=list)
@@ -407,9 +409,10 @@ class Leaf(Node):
 
 
 def test_a_second_reader_reads_the_shapes_of_classes(tmp_path: Path) -> None:
-    leaf = Leaf(1)
+    leaf, sheet = Leaf(1), Sheet(1)
     leaf.weight = 2
-    Checkpointer(tmp_path).save([Shade.DARK, Sheet(1), leaf, *map(Node, range(17)), len])
+    sheet.note = "by hand"  # type: ignore[attr-defined]
+    Checkpointer(tmp_path).save([Shade.DARK, sheet, leaf, *map(Node, range(17)), len])
     rows = read_types(Folder(tmp_path).manifest("main", 1))
     about = {name.partition(":")[2]: row for name, row in rows.items()}
     assert {name: (row["version"], row["kind"], row["fields"]) for name, row in about.items()} == {
@@ -420,6 +423,7 @@ def test_a_second_reader_reads_the_shapes_of_classes(tmp_path: Path) -> None:
     }
     assert about["Shade"]["members"] == {"DARK": "1", "LIGHT": "2"}
     assert (about["Sheet"]["defaults"], about["Sheet"]["validated"]) == (["lines"], ["number"])
+    assert about["Sheet"]["extra"] == ["note"]
     assert about["Leaf"]["bases"] == {f"{__name__}:Node": 2}
     assert [name for name, row in about.items() if "sampled" in row] == ["Node"]
     assert {name: row["layout"] for name, row in about.items() if "layout" in row} == {
@@ -552,9 +556,10 @@ def tables() -> dict[str, set[str]]:
 
 def full_manifest(root: Path) -> Json:
     saves = Checkpointer(root)
-    leaf = Leaf(1)
+    leaf, sheet = Leaf(1), Sheet(1, [2])
     leaf.weight = 2
-    things = [Shade.DARK, Sheet(1, [2]), leaf, *map(Node, range(20))]
+    sheet.note = "by hand"  # type: ignore[attr-defined]
+    things = [Shade.DARK, sheet, leaf, *map(Node, range(20))]
     saves.save([state_of(6), *things], metrics={"m": 1.0}, tags=["t"], meta=1)
     saves.tag(1, "good")
     return Folder(root).manifest("main", 1)

@@ -8,6 +8,8 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from checkpoint import (
     DamagedSnapshotWarning,
     MemoryStore,
     MigrationError,
+    SerializationError,
     Snapshot,
     Store,
     _migrating,
@@ -443,7 +446,7 @@ def test_a_module_that_raises_when_it_is_imported_is_told(
     (tmp_path / "mobs.py").write_text("raise OSError('no display')")
     monkeypatch.syspath_prepend(tmp_path)
     (one,) = Checkpointer(store, migrations=renames()).migrate()
-    assert isinstance(one.error, MigrationError)
+    assert isinstance(one.error, SerializationError)
     assert "no display" in str(one.error)
 
 
@@ -568,3 +571,19 @@ def test_after_a_crash_at_any_write_a_second_run_ends_the_same(
         if not crashing.crashed:
             break
     assert crash_at > 4
+
+
+@pytest.mark.parametrize("kind", ["@attrs.define", "@attrs.define(slots=False)"])
+def test_a_class_that_lost_a_field_is_migrated_once(kind: str, tmp_path: Path) -> None:
+    source = f"import attrs\n{kind}\nclass Orc:\n    hp: int\n"
+    module = ModuleType("leaner")
+    sys.modules["leaner"] = module
+    try:
+        exec(source + "    mood: str = 'grim'", module.__dict__)
+        Checkpointer(tmp_path).save([module.Orc(1, "gay")])
+        exec(source, module.__dict__)
+        assert [one.way for one in Checkpointer(tmp_path).migrate()] in (["load"], ["nothing"])
+        assert {one.way for one in Checkpointer(tmp_path).migrate()} == {"nothing"}
+        assert Checkpointer(tmp_path).load()[0].hp == 1
+    finally:
+        del sys.modules["leaner"]

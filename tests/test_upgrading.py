@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import pickle
+import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import checkpoint
 from checkpoint import (
     Become,
     Checkpointer,
@@ -706,3 +710,176 @@ def test_two_threads_load_the_same_class_at_once(program: Program) -> None:
         thread.join()
     assert len(found) == 4
     assert all(type(o) is program.module.Orc and o.bag == [] for orcs in found for o in orcs)
+
+
+# --- what an adversary found ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "reduce",
+    [
+        "return super().__reduce__()",
+        "return Orc, (), self.__dict__",
+        "return copyreg.__newobj__, (Orc,), self.__dict__",
+    ],
+)
+def test_however_an_instance_is_made_its_state_is_upgraded(
+    program: Program, reduce: str, way: str
+) -> None:
+    source = "class Orc:\n    def __init__(self, hp=0): self.hp = hp\n    def __reduce__(self): "
+    program.is_now(source + reduce)
+    program.save("[Orc(1), Orc(2)]")
+    program.is_now("class Orc:\n    def __init__(self, hp=0): self.health = hp")
+    program.migrations.rename_fields("evolving:Orc", 1, hp="health")
+    assert [orc.health for orc in program.load()] == [1, 2]
+
+
+def test_an_upgrade_that_is_given_no_state_is_named(program: Program, way: str) -> None:
+    source = "class Orc:\n    def __init__(self, hp): self.hp = hp\n"
+    source += "    def __reduce__(self): return Orc, (self.hp,)"
+    program.is_now(source)
+    program.save("[Orc(1)]")
+    program.migrations.rename_fields("evolving:Orc", 1, hp="health")
+    with pytest.raises(MigrationError, match="was not run"):
+        program.load(schema="strict")
+
+
+def test_what_is_made_by_a_call_cannot_become_something_else(program: Program, way: str) -> None:
+    source = "class Orc:\n    def __init__(self, hp=0): self.hp = hp\n"
+    source += "    def __reduce__(self): return Orc, (), self.__dict__\nclass Uruk: pass"
+    program.is_now(source)
+    program.save("[Orc(1)]")
+    program.migrations.upgrade("evolving:Orc", 1)(lambda state: Become("evolving:Uruk", state))
+    with pytest.raises(MigrationError, match="made by a call"):
+        program.load()
+
+
+def test_a_list_of_subclasses_that_is_kept_has_no_pending_class_in_it(program: Program) -> None:
+    source = (
+        "class Orc:\n    def __init__(self): self.hp = 1\n"
+        "class World:\n    def __init__(self, orc): self.orc = orc\n"
+        "    def __setstate__(self, state):\n"
+        "        self.__dict__.update(state); self.kinds = Orc.__subclasses__()"
+    )
+    program.is_now(source)
+    program.save("World(Orc())")
+    program.migrations.add_fields("evolving:Orc", 1, n=1)
+    assert program.load().kinds == []
+
+
+@pytest.mark.parametrize("into", ["Uruk", None])
+def test_a_key_that_hashes_its_fields_may_become_something_else(
+    program: Program, into: str | None, way: str
+) -> None:
+    kinds = "".join(f"@dataclass(frozen=True)\nclass {n}:\n    hp: int\n" for n in ("Orc", "Uruk"))
+    program.is_now(kinds)
+    program.save("[{Orc(1): 'a'}, {Orc(2), 5}]")
+    program.migrations.upgrade("evolving:Orc", 1)(
+        lambda state: Become(into and f"evolving:{into}", state)
+    )
+    names, both = program.load()
+    made = program.module.Uruk if into else lambda hp: None
+    assert names == {made(1): "a"} and both == {made(2), 5}
+
+
+def test_a_list_may_become_nothing(program: Program, way: str) -> None:
+    program.is_now("class Bag(list):\n    def __init__(self, *items):\n"
+                   "        super().__init__(items)\n        self.size = len(items)")  # fmt: skip
+    program.save("[Bag(1, 2), 3]")
+    program.migrations.upgrade("evolving:Bag", 1)(lambda state: Become(None))
+    assert program.load() == [None, 3]
+
+
+@pytest.mark.parametrize("kind", ["@dataclass", "@attrs.define", "@attrs.define(slots=False)"])
+def test_what_a_leaner_program_made_gets_its_defaults(program: Program, kind: str) -> None:
+    lean = f"{kind}\nclass Orc:\n    hp: int"
+    full = lean + "\n    bag: int = 7"
+    program.is_now(full)
+    program.save("[Orc(1, 2)]")
+    program.is_now(lean)
+    orcs = program.load()
+    Checkpointer(program.store).save([*orcs, program.module.Orc(3)])
+    program.is_now(full)
+    assert [orc.bag for orc in program.load(schema="strict")] == [2, 7]
+
+
+def test_a_frozen_class_with_kept_fields_can_be_saved_again(program: Program) -> None:
+    head = "@dataclass(frozen=True, slots=True, weakref_slot=True)\nclass Orc:\n    hp: int"
+    program.is_now(head + "\n    n: int = 0")
+    program.save("[Orc(1, 2)]")
+    program.is_now(head)
+    orcs = program.load()
+    Checkpointer(program.store).save([*orcs, program.module.Orc(5)])
+    assert [orc.hp for orc in program.load()] == [1, 5]
+
+
+def test_what_a_class_sets_itself_is_never_dropped(program: Program) -> None:
+    program.is_now("@dataclass\nclass Orc:\n    hp: int\n"
+                   "    def __post_init__(self): self.total = self.hp * 2")  # fmt: skip
+    program.save("Orc(1)")
+    assert program.load(migrations=Migrations(keep_unknown=False)).total == 2
+
+
+def test_a_cached_hash_is_computed_anew(program: Program, way: str) -> None:
+    program.is_now("@attrs.define(frozen=True, cache_hash=True)\nclass Orc:\n    hp: int")
+    program.save("{Orc(1): 2}")
+    program.is_now(
+        "@attrs.define(frozen=True, cache_hash=True)\nclass Orc:\n    hp: int\n    n: int = 0"
+    )
+    assert program.load() == {program.module.Orc(1): 2}
+
+
+def test_a_single_file_is_built_twice_from_the_same_bytes(program: Program) -> None:
+    np = pytest.importorskip("numpy")
+    source = (
+        "class Net:\n    def __init__(self, w): self.w = w\n"
+        "    def __setstate__(self, state): self.w = state['w']; self.w *= 10\n"
+    ) + ORCS["dataclass"]
+    program.is_now(source)
+    module = program.module
+    data = checkpoint.dumps([module.Net(np.ones(20_000)), module.Orc(1), module.Orc])
+    program.is_now(source + "\n    n: int = 0")
+    assert set(checkpoint.loads(data)[0].w) == {10.0}
+
+
+def test_an_upgrade_that_changes_its_mind_ends(program: Program) -> None:
+    program.is_now(PLAIN + "\nclass A: pass\nclass B: pass")
+    program.save("[Orc(1)]")
+    turns = itertools.cycle(["evolving:A", "evolving:B"])
+    program.migrations.upgrade("evolving:Orc", 1)(lambda state: Become(next(turns), state))
+    with pytest.raises(MigrationError, match="must depend on the state alone"):
+        program.load()
+
+
+def test_an_instance_without_a_state_is_not_upgraded_where_others_have_one(
+    program: Program, way: str
+) -> None:
+    source = "class Orc:\n    def __init__(self, hp): self.hp = hp\n"
+    source += "    def __getstate__(self): return {'hp': self.hp} if self.hp else None"
+    program.is_now(source)
+    program.save("[Orc(1), Orc(0)]")
+    program.migrations.upgrade("evolving:Orc", 1)(lambda state: {"hp": state["hp"] + 1})
+    first, second = program.load()
+    assert first.hp == 2 and not hasattr(second, "hp")
+
+
+def test_a_version_that_is_declared_later_counts(program: Program) -> None:
+    program.is_now(PLAIN)
+    program.save("[Orc(1)]")
+    program.load(schema="strict")
+    checkpoint.versioned(2)(program.module.Orc)
+    with pytest.raises(MigrationError, match="no upgrade from version 1"):
+        program.load()
+
+
+def test_upgrades_of_the_running_script_go_by_its_name(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    head = "import checkpoint, sys\nclass Orc:\n    def __init__(self): self.hp = 5\n"
+    script.write_text(head + "checkpoint.Checkpointer(sys.argv[1]).save(Orc())")
+    code = [sys.executable, str(script), str(tmp_path / "saves")]
+    subprocess.run(code, check=True)
+    script.write_text(
+        head + "checkpoint.rename_fields('train:Orc', 1, hp='health')\n"
+        "print(vars(checkpoint.Checkpointer(sys.argv[1], schema='off').load()))"
+    )
+    assert subprocess.run(code, check=True, capture_output=True).stdout == b"{'health': 5}\n"
