@@ -151,6 +151,8 @@ class Adapter:
         if declared and not migrations.keep_unknown:
             self._dropped = _unknown(self.shape, today, cls)
         self._resets_hash = "_attrs_cached_hash" in self._slots
+        self._is_simple = not (self._slots or self._dropped)
+        self._stored = frozenset(self.shape.fields)
         self._defaults = [] if self._setter else [*defaults_of(cls)]
         if not steps:
             self._defaults = [(n, m) for n, m in self._defaults if n not in self.shape.fields]
@@ -174,7 +176,7 @@ class Adapter:
         if fields is None:
             return self._build_opaque(obj, state)
         new = self.upgraded(fields) if self._steps else fields
-        if not self._required.issubset(new):
+        if self._required and not self._required.issubset(new):
             self._lacking |= self._required.difference(new)
         if self._setter is not None:
             return self._setter(obj, new)
@@ -182,10 +184,22 @@ class Adapter:
 
     def _complete(self, obj: Any, fields: State, new: State) -> None:
         """Set what is *new*, and the defaults of what is neither there nor was left out before."""
-        self._set(obj, new)
+        try:
+            if self._is_simple:
+                obj.__dict__.update({intern(name): value for name, value in new.items()})
+            else:
+                self._set(obj, new)
+        except TypeError:
+            self._check_names(new)
+            raise
         for name, make in self._defaults:
-            if name not in new and (name in fields or name not in self.shape.fields):
+            if name not in new and (name in fields or name not in self._stored):
                 object.__setattr__(obj, name, make(obj))
+
+    def _check_names(self, fields: State) -> None:
+        for name in fields:
+            if type(name) is not str:
+                raise MigrationError(f"an upgrade of {self.stored} returned a field {name!r}")
 
     def complete(self, obj: Any) -> Any:
         """Take an instance along that came without a state.
@@ -228,9 +242,6 @@ class Adapter:
             if type(new) is not kind:
                 self._refuse(step, new, kind)
             fields = new
-        for name in fields if kind is dict else ():
-            if type(name) is not str:
-                raise MigrationError(f"an upgrade of {self.stored} returned a field {name!r}")
         return fields
 
     def _refuse(self, step: Any, new: Any, kind: type) -> NoReturn:

@@ -197,7 +197,7 @@ class Migrations:
 
     def rename_fields(self, cls: str | type, version: int, /, **new_of_old: str) -> None:
         """From *version* to the next, fields or enum members get other names: `hp="health"`."""
-        self._form(cls, version, lambda state: _renamed(state, new_of_old))
+        self._form(cls, version, _renaming(new_of_old))
         self._step(cls, version).members.update(new_of_old)
 
     def drop_fields(self, cls: str | type, version: int, /, *names: str) -> None:
@@ -395,9 +395,14 @@ def _text(cls: str | type) -> str:
     return ":".join(named(cls)) if isinstance(cls, type) else cls
 
 
-def _renamed(state: State, new_of_old: Mapping[str, str]) -> State:
-    renamed = {new_of_old.get(name, name): value for name, value in state.items()}
-    if len(renamed) < len(state):
-        clash = [new for old, new in new_of_old.items() if old in state and new in state]
-        raise MigrationError(f"there is a field {clash[0]!r} already")
-    return renamed
+def _renaming(new_of_old: Mapping[str, str]) -> Upgrade:
+    new_name = new_of_old.get
+
+    def rename(state: State) -> State:
+        renamed = {new_name(name, name): value for name, value in state.items()}
+        if len(renamed) < len(state):
+            clash = [new for old, new in new_of_old.items() if old in state and new in state]
+            raise MigrationError(f"there is a field {clash[0]!r} already")
+        return renamed
+
+    return rename
