@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -101,20 +102,34 @@ def open_files_stay(patch: pytest.MonkeyPatch) -> None:
     """Refuse to move or remove what this process has open, and tell the store so."""
     for module in (_files, _local):
         patch.setattr(module, "OPEN_FILES_STAY", True)
+    # To look and to remove is one act there: nothing is opened in between.
+    one_act = threading.Lock()
     for verb in ("link", "unlink", "rename", "replace"):
-        patch.setattr(os, verb, _refusing_what_is_open(getattr(os, verb)))
+        patch.setattr(os, verb, _refusing_what_is_open(getattr(os, verb), one_act))
+    patch.setattr(os, "open", _guarded(os.open, one_act))
 
 
-def _refusing_what_is_open(real: Callable[..., None]) -> Callable[..., None]:
+def _refusing_what_is_open(
+    real: Callable[..., None], one_act: threading.Lock
+) -> Callable[..., None]:
     def call(path: str, *others: str) -> None:
-        for fd in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                if os.path.samestat(os.fstat(int(fd)), os.stat(path)):
-                    break
-        else:
-            real(path, *others)
-            return
+        with one_act:
+            for fd in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.fstat(int(fd)), os.stat(path)):
+                        break
+            else:
+                real(path, *others)
+                return
         raise PermissionError(errno.EACCES, "the file is open", path)
+
+    return call
+
+
+def _guarded(real: Callable[..., int], one_act: threading.Lock) -> Callable[..., int]:
+    def call(*args: Any, **options: Any) -> int:
+        with one_act:
+            return real(*args, **options)
 
     return call
 
