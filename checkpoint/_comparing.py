@@ -7,19 +7,22 @@ where it is recalled it is a reference, which differs if it leads elsewhere.
 
 from __future__ import annotations
 
-import pickle
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, pairwise, zip_longest
+from typing import Any
 
 from checkpoint._atoms import Cut
+from checkpoint._lockstep import Renumbering, agreed, length_of, recalling
 from checkpoint._model import Buffer
 from checkpoint._outline import Outline, Source
+from checkpoint._partners import Partners
 from checkpoint._selecting import UNTOLD
-from checkpoint._spans import ATOMS, GETS, WIDTHS, Item
-from checkpoint._views import KEYED, View
+from checkpoint._spans import WIDTHS, Item
+from checkpoint._views import KEYED, Stretch, View
 
 _AHEAD = 16  # items that are looked ahead for two that are the same again
+_A_STRETCH, _FURTHEST = 8, 4096  # items that are worth it to be compared at once
 _PATIENCE = 200  # items in a row for which this is done in vain; values of small ones compared
 _DEEPEST = 20_000  # values within values; what is deeper is changed as a whole
 # First one changed in its place, then one more or one less, then whatever is nearest.
@@ -31,49 +34,9 @@ _STEPS = [(1, 1), (0, 1), (1, 0)] + [
 ]
 _FEW = 64  # numbers in the memo that are looked for in equal bytes one by one
 _SHORT = 2048  # bytes that are compared opcode by opcode at any time
+_LONG = 1 << 16  # bytes that are gone into rather
 
 _Pair = tuple[Outline | None, Outline | None]
-
-
-class _Partners:
-    """Which entries of the two memos stand for each other."""
-
-    def __init__(self) -> None:
-        self._new_of: dict[int, int] = {}
-        self._old_of: dict[int, int] = {}
-        self._runs: list[tuple[int, int, int]] = []  # of the old: first, end, how far it is off
-        self._new_runs: list[tuple[int, int, int]] = []
-
-    def new_of(self, old: int) -> int | None:
-        found = self._new_of.get(old)
-        return self._in(self._runs, old) if found is None else found
-
-    def old_of(self, new: int) -> int | None:
-        found = self._old_of.get(new)
-        return self._in(self._new_runs, new) if found is None else found
-
-    @staticmethod
-    def _in(runs: list[tuple[int, int, int]], index: int) -> int | None:
-        at = bisect_right(runs, (index, 1 << 62, 0)) - 1
-        if at >= 0 and runs[at][0] <= index < runs[at][1]:
-            return index + runs[at][2]
-        return None
-
-    def add(self, old: int, new: int) -> None:
-        self._new_of[old], self._old_of[new] = new, old
-
-    def add_run(self, old: int, new: int, count: int) -> None:
-        if not count:
-            return
-        off = new - old
-        if self._runs and self._runs[-1][1:] == (old, off):  # the usual case: one after another
-            self._runs[-1] = (self._runs[-1][0], old + count, off)
-            if self._new_runs[-1][1] == new and self._new_runs[-1][2] == -off:
-                self._new_runs[-1] = (self._new_runs[-1][0], new + count, -off)
-                return
-        else:
-            insort(self._runs, (old, old + count, off))
-        insort(self._new_runs, (new, new + count, -off))
 
 
 class Comparison:
@@ -84,10 +47,11 @@ class Comparison:
     ) -> None:
         self._old, self._new = old, new
         self._digests = old_digests, new_digests
-        self._partners = _Partners()
+        self._partners = Partners()
         self._apart: list[int] = []  # numbers that both memos use, for different values
         # What was taken to be the same, if these entries of the memos prove to be partners.
         self._tentative: list[tuple[Outline, Outline, list[tuple[int, int]]]] = []
+        self._reach = _A_STRETCH  # twice as far where it went well
         self._sure: tuple[Item, Item] | None = None  # what must be looked into
         # Opcode by opcode, nothing long is compared again and again.
         self._budget = 4 * (len(old.program.data) + len(new.program.data))
@@ -202,35 +166,107 @@ class Comparison:
             if "item" in kinds:
                 yield from self._aligned(old, new, *numbers)
             else:
-                yield from _keyed(old, new, *numbers)
+                yield from self._keyed(old, new, *numbers)
 
     def _aligned(
         self, old: Outline, new: Outline, ours: Sequence[int], theirs: Sequence[int]
     ) -> Iterator[_Pair]:
         """Items in order; after what differs, they go on where two are the same again."""
-        at = place = end = 0
-        shorter = min(len(ours), len(theirs))
-        while at < shorter and self._alike(old, new, ours[at], theirs[at]):
-            at = place = at + 1
-        if len(ours) != len(theirs):
-            while end < shorter - at and self._alike(old, new, ours[-1 - end], theirs[-1 - end]):
-                end += 1
-        last, stop = len(ours) - end, len(theirs) - end
-        patience = _PATIENCE
+        at, place, last, stop = 0, 0, len(ours), len(theirs)
+        patience, trimmed = _PATIENCE, False
         while at < last and place < stop:
+            if count := self._stretch(old, new, ours[at:last], theirs[place:stop]):
+                at, place, patience = at + count, place + count, _PATIENCE
+                continue
             if self._alike(old, new, ours[at], theirs[place]):
                 at, place, patience = at + 1, place + 1, _PATIENCE
                 continue
-            ahead = (1, 1)
+            ahead = None
             if patience and (last - at != stop - place or last - at > 1):
-                found = self._ahead(old, new, ours[at:last], theirs[place:stop])
-                if found is None and 0 < min(last - at, stop - place) < _AHEAD:
+                ahead = self._ahead(old, new, ours[at:last], theirs[place:stop])
+                patience -= 1
+            if ahead is None and last - at != stop - place:
+                if not trimmed:
+                    end = self._ending(old, new, ours[at:last], theirs[place:stop])
+                    last, stop, trimmed = last - end, stop - end, True
+                if min(last - at, stop - place) < _AHEAD:
                     break
-                ahead, patience = found or ahead, patience - 1
-            gap = ours[at : at + ahead[0]], theirs[place : place + ahead[1]]
-            yield from self._gap(old, new, *gap)
-            at, place = at + ahead[0], place + ahead[1]
+            one, other = ahead or (1, 1)
+            yield from self._gap(old, new, ours[at : at + one], theirs[place : place + other])
+            at, place = at + one, place + other
         yield from self._gap(old, new, ours[at:last], theirs[place:stop])
+
+    def _ending(
+        self, old: Outline, new: Outline, ours: Sequence[int], theirs: Sequence[int]
+    ) -> int:
+        """How many items are the same at the end."""
+        end, shorter = 0, min(len(ours), len(theirs))
+        while end < shorter and self._alike(old, new, ours[-1 - end], theirs[-1 - end]):
+            end += 1
+        return end
+
+    def _stretch(
+        self, old: Outline, new: Outline, ours: Sequence[int], theirs: Sequence[int]
+    ) -> int:
+        """How many items are the same in a row, from the first on."""
+        sides = (old, ours[0]), (new, theirs[0])
+        counts = [node.source.views.neighbours(node.view, number) for node, number in sides]
+        count = min(*counts, len(ours), len(theirs), self._reach)
+        if count < _A_STRETCH:
+            return 0
+        found = self._same_items(
+            old,
+            new,
+            *(node.source.views.stretch(node.view, number, count) for node, number in sides),
+        )
+        self._reach = min(2 * self._reach, _FURTHEST) if found == count else _A_STRETCH
+        return found
+
+    def _same_items(self, old: Outline, new: Outline, one: Stretch, other: Stretch) -> int:
+        """How many items of two stretches are the same, from the first on."""
+        start, begin = one.starts[0], other.starts[0]
+        first, second = (
+            bisect_left(side.program.memo.puts, place)
+            for side, place in ((self._old, start), (self._new, begin))
+        )
+        if self._budget < 0:
+            return 0
+        pending: list[tuple[int, int, int]] = []
+
+        def same(place: int, index: int, number: int) -> bool:
+            if index >= first or number >= second:
+                return index - first == number - second
+            if self._partners.new_of(index) == number:
+                return True
+            if not self._may_be_partners(index, number, second - first):
+                return False
+            pending.append((place, index, number))
+            return True
+
+        data = self._old.program.data, self._new.program.data
+        known = Renumbering(
+            lambda index: index - first + second if index >= first else self._partners.new_of(index)
+        )
+        spans = Item(start, one.end, -1), Item(begin, other.end, -1)
+        equal = first == second and len(self._apart) <= _FEW and self._same_bytes(*spans, first)
+        if equal or known.of(data[0][start : one.end]) == data[1][begin : other.end]:
+            end = one.end
+        else:
+            end, _ = agreed(data[0], start, one.end, data[1], begin, other.end, same)
+        count = one.whole(end)
+        self._budget -= 0 if count else end - start
+        if not count:
+            return 0
+        last = bisect_left(self._old.program.memo.puts, one.ends[count - 1])
+        self._partners.add_run(first, second, last - first)
+        if first != second:
+            self._differ(chain(range(first, last), range(second, second + last - first)))
+        for place, index, number in pending:
+            if place < one.ends[count - 1]:
+                at = bisect_right(one.starts, place) - 1
+                pair = old.children[one.number + at], new.children[other.number + at]
+                self._tentative.append((*pair, [(index, number)]))
+        return count
 
     def _ahead(
         self, old: Outline, new: Outline, ours: Sequence[int], theirs: Sequence[int]
@@ -241,6 +277,33 @@ class Comparison:
             if there and self._alike(old, new, ours[one], theirs[other]):
                 return one, other
         return None
+
+    def _keyed(
+        self, old: Outline, new: Outline, ours: Sequence[int], theirs: Sequence[int]
+    ) -> Iterator[_Pair]:
+        """What has keys, by these: side by side as long as they have the same order."""
+        at = place = 0
+        gone: dict[Any, int] = {}
+        more: dict[Any, int] = {}
+        while at < len(ours) and place < len(theirs):
+            if count := self._stretch(old, new, ours[at:], theirs[place:]):
+                at, place = at + count, place + count
+                continue
+            one, other = _same_key(old, new, ours[at : at + _AHEAD], theirs[place : place + _AHEAD])
+            if one == other == 0:
+                yield old.children[ours[at]], new.children[theirs[place]]
+                one = other = 1
+            else:
+                gone |= {_mark(old, number): number for number in ours[at : at + one]}
+                more |= {_mark(new, number): number for number in theirs[place : place + other]}
+            at, place = at + one, place + other
+        gone |= {_mark(old, number): number for number in ours[at:]}
+        more |= {_mark(new, number): number for number in theirs[place:]}
+        for mark, number in gone.items():
+            found = more.pop(mark, None)
+            yield old.children[number], None if found is None else new.children[found]
+        for number in more.values():
+            yield None, new.children[number]
 
     def _gap(
         self, old: Outline, new: Outline, ours: Sequence[int], theirs: Sequence[int]
@@ -287,6 +350,8 @@ class Comparison:
             self._partners.add_run(first, second, end - first)
             return True
         length = one.end - one.start
+        if length > _LONG:
+            return False
         if length > _SHORT:
             self._budget -= length
             if self._budget < 0:
@@ -315,7 +380,7 @@ class Comparison:
             return False
         if self._takes_buffers(old) or self._takes_buffers(new):
             return False
-        recalls = (_recalling(index) for index in self._apart if index < first)
+        recalls = (recalling(index) for index in self._apart if index < first)
         whole = self._old.program.data
         return all(whole.find(get, old.start, old.end) < 0 for get in recalls)
 
@@ -346,32 +411,19 @@ class Comparison:
         self, old: Item, new: Item, first: int, second: int
     ) -> list[tuple[int, int]] | None:
         """The references to be confirmed, if all else in two spans is the same; else None."""
-        one, other = self._old.program.data, self._new.program.data
-        at, place, end = old.start, new.start, old.end
         tentative: list[tuple[int, int]] = []
-        while at < end:
-            op = one[at]
-            if GETS[op]:
-                if not GETS[other[place]]:
-                    return None
-                index, number = _got(one, at), _got(other, place)
-                if (index < first) != (number < second):
-                    return None
-                if index >= first and index - first != number - second:
-                    return None
-                if index < first and self._partners.new_of(index) != number:
-                    if not self._may_be_partners(index, number, second - first):
-                        return None
-                    tentative.append((index, number))
-                at += GETS[op]
-                place += GETS[other[place]]
-                continue
-            size = _length(one, at)
-            if op == pickle.NEXT_BUFFER[0] or one[at : at + size] != other[place : place + size]:
-                return None
-            at += size
-            place += size
-        return tentative if (at, place) == (end, new.end) else None
+
+        def same(place: int, index: int, number: int) -> bool:
+            if index >= first or number >= second:
+                return index - first == number - second
+            if self._partners.new_of(index) == number:
+                return True
+            tentative.append((index, number))
+            return self._may_be_partners(index, number, second - first)
+
+        data = self._old.program.data, self._new.program.data
+        ends = agreed(data[0], old.start, old.end, data[1], new.start, new.end, same)
+        return tentative if ends == (old.end, new.end) else None
 
 
 def _equal(old: Outline, new: Outline) -> bool:
@@ -395,26 +447,9 @@ def _memoized(source: Source, item: Item) -> tuple[int, int]:
     return bisect_left(puts, item.start), bisect_left(puts, item.end)
 
 
-def _length(data: bytes, at: int) -> int:
-    op = data[at]
-    if width := WIDTHS[op]:
-        return 1 + width + int.from_bytes(data[at + 1 : at + 1 + width], "little")
-    return ATOMS[op] or (9 if op == pickle.FRAME[0] else 1)
-
-
-def _got(data: bytes, at: int) -> int:
-    return int.from_bytes(data[at + 1 : at + GETS[data[at]]], "little")
-
-
-def _recalling(index: int) -> bytes:
-    if index < 256:
-        return pickle.BINGET + bytes([index])
-    return pickle.LONG_BINGET + index.to_bytes(4, "little")
-
-
 def _payload(data: bytes, at: int) -> Buffer:
     first = at + 1 + WIDTHS[data[at]]
-    return memoryview(data)[first : at + _length(data, at)]
+    return memoryview(data)[first : at + length_of(data, at)]
 
 
 def _numbers(view: View, kinds: Sequence[str]) -> Sequence[int]:
@@ -430,24 +465,18 @@ def _numbers(view: View, kinds: Sequence[str]) -> Sequence[int]:
     return [*chain.from_iterable(runs)]
 
 
-def _keyed(
+def _same_key(
     old: Outline, new: Outline, ours: Sequence[int], theirs: Sequence[int]
-) -> Iterator[_Pair]:
-    """Children by their keys: pair by pair while these are the same, the rest by looking up."""
-    place = 0
-    while place < min(len(ours), len(theirs)):
-        one, other = old.children[ours[place]], new.children[theirs[place]]
-        if one.piece != other.piece or one.mark != other.mark:
-            break
-        yield one, other
-        place += 1
-    rest = {}
-    for number in theirs[place:]:
-        other = new.children[number]
-        rest[other.piece, other.mark] = number
-    for number in ours[place:]:
-        one = old.children[number]
-        found = rest.pop((one.piece, one.mark), None)
-        yield one, None if found is None else new.children[found]
-    for number in rest.values():
-        yield None, new.children[number]
+) -> tuple[int, int]:
+    """How many are left out on one side until two have the same key; else one and one."""
+    marks = [_mark(old, number) for number in ours], [_mark(new, number) for number in theirs]
+    if marks[0][0] in marks[1]:
+        return 0, marks[1].index(marks[0][0])
+    if marks[1][0] in marks[0]:
+        return marks[0].index(marks[1][0]), 0
+    return 1, 1
+
+
+def _mark(node: Outline, number: int) -> tuple[str, Any]:
+    child = node.children[number]
+    return child.piece, child.mark

@@ -79,7 +79,7 @@ _ROW_OPCODES = rb"\((?:%b(?:%b|j.{4}))*+%b[eu\x90]" % (
     _PLAIN,
 )
 _ROW = re.compile(_ROW_OPCODES, re.DOTALL)
-_STATE = re.compile(_ROW_OPCODES + b"b", re.DOTALL)
+_OBJECT = re.compile(rb"(h.|j.{4})%b%bb" % (re.escape(_NEW_INSTANCE[:-1]), _ROW_OPCODES), re.DOTALL)
 
 
 @frozen
@@ -123,7 +123,7 @@ class Disassembly(Program):
             op = data[at]
             if size := gets[op]:
                 index = self._recalled(at, size, len(memo.puts))
-                if data[at + size : at + size + 6] == _NEW_INSTANCE and (end := self._object(at)):
+                if data[at + size : at + size + 6] == _NEW_INSTANCE and (end := self._objects(at)):
                     at = end
                     continue
                 push(at | index + 1 << _OWNER)
@@ -156,7 +156,7 @@ class Disassembly(Program):
                     _broken("what is not there is filled", at)
                 step = None
                 if slot == 0:
-                    step = Step(op, at, stack[first:])
+                    step = Step(op, at, array("Q", stack[first:]))
                     self.filled.append(step)
                 if at - (stack[slot + 1] & _START) > far:
                     self._note(op, at, slot + 1, first, step)
@@ -196,34 +196,52 @@ class Disassembly(Program):
         self._fill(stack[-1], end)
         return end
 
-    def _object(self, at: int) -> int:
-        """Go over a small instance with a state of plain values; the place after it, or 0."""
-        memo, stack = self.memo, self.stack
-        first = at + GETS[self.data[at]]
-        if not stack or len(memo.puts) < 256:
+    def _objects(self, at: int) -> int:
+        """Go over small instances with states of plain values; the place after them, or 0."""
+        data, memo, push = self.data, self.memo, self.stack.append
+        start_at, put_at, end_at = memo.starts.append, memo.puts.append, memo.ends.append
+        count, end, far, units = len(memo.puts), 0, self._far, _UNIT.finditer
+        if not self.stack or count < 256:
             return 0
-        state = _STATE.match(self.data, first + 5)
-        if state is None or (end := state.end()) - at > self._far:
-            return 0
-        memo.starts.extend((at, first + 3))
-        memo.puts.extend((first + 2, first + 4))
-        memo.ends.extend((end, end - 1))
-        stack.append(at | len(memo.puts) - 1 << _OWNER)
-        self._put_units(first + 6, end - 2)
+        while found := _OBJECT.match(data, at):
+            last, first = found.end(), found.end(1)
+            if last - at > far:
+                break
+            if first - at > 2:  # A number of one byte is in a memo of 256.
+                self._recalled(at, 5, count)
+            push(at | count + 1 << _OWNER)
+            start_at(at)
+            start_at(first + 3)
+            put_at(first + 2)
+            put_at(first + 4)
+            end_at(last)
+            end_at(last - 1)
+            count += 2
+            for unit in units(data, first + 6, last - 2):
+                start, put = unit.span(1)
+                if start >= 0:
+                    start_at(start)
+                    put_at(put)
+                    end_at(unit.end())
+                    count += 1
+                    continue
+                recall = unit.start(2)
+                if int.from_bytes(data[recall + 1 : recall + 5], "little") >= count:
+                    _broken("what is not in the memo is recalled", recall)
+            at = end = last
         return end
 
     def _put_units(self, at: int, end: int) -> None:
         """Put into the memo what a row of plain values puts there."""
         memo = self.memo
-        start_at, put_at, end_at = memo.starts.append, memo.puts.append, memo.ends.append
         for unit in _UNIT.finditer(self.data, at, end):
             start, put = unit.span(1)
             if start < 0:
                 self._recalled(unit.start(2), 5, len(memo.puts))
                 continue
-            start_at(start)
-            put_at(put)
-            end_at(unit.end())
+            memo.starts.append(start)
+            memo.puts.append(put)
+            memo.ends.append(unit.end())
 
     def _apply(self, op: int, at: int) -> int:  # type: ignore[override]
         """Do what an opcode does that is not met often; its size."""
@@ -271,7 +289,7 @@ class Disassembly(Program):
                 place = self._settle(value, inside, place, kept)
         kept += inside[place:]
         if first != slot:
-            row = Landmark(start, at + 1, -1, step or Step(op, at, operands))
+            row = Landmark(start, at + 1, -1, step or Step(op, at, array("Q", operands)))
             inside, kept = kept, []
             self._settle(row, inside, 0, kept)
         outer += kept
@@ -371,7 +389,7 @@ class _Opening(Disassembly):
             elif taken := _FILLS[op]:
                 first = marks.pop() if taken == _TO_MARK else len(stack) - taken
                 slot = first - 2 if taken == _TO_MARK else first - 1
-                step = Step(op, at, stack[first:]) if slot == 0 else None
+                step = Step(op, at, array("Q", stack[first:])) if slot == 0 else None
                 if step is not None:
                     self.filled.append(step)
                 if at - (stack[slot + 1] & _START) > self._far:

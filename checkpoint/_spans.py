@@ -91,7 +91,7 @@ class Step:
 
     opcode: int
     at: int
-    operands: list[int]
+    operands: array[int]
 
 
 class Memo:
@@ -177,7 +177,7 @@ class Machine:
                 if slot < marks[-1]:
                     malformed("what is not there is filled", at)
                 if slot == 0:
-                    self.filled.append(Step(op, at, stack[first:]))
+                    self.filled.append(Step(op, at, array("Q", stack[first:])))
                 del stack[slot + 1 :]
                 at += 1
                 if index := stack[slot] >> _OWNER:
@@ -220,7 +220,7 @@ class Machine:
         if slot < self._marks[-1]:
             malformed("an opcode takes what is not there", at)
         if slot == 0:
-            self.made, self.filled = Step(op, at, stack[first:]), []
+            self.made, self.filled = Step(op, at, array("Q", stack[first:])), []
         start = stack[slot] & _START
         if op == _TUPLE2:
             self._pair = at, stack[slot]

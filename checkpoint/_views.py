@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copyreg
 import pickle
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -90,6 +92,28 @@ class Row:
         if self.kind == "argument":
             return operand - (1 if self.step.opcode in _CALLS else self.number)
         return operand
+
+
+class Stretch:
+    """Items that come after each other in one step: where each begins, and ends."""
+
+    def __init__(self, number: int, width: int, operands: array[int], end: int) -> None:
+        self.number, self.end = number, end  # of the first item; where the last one ends
+        self._width, self._operands = width, operands
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Where each item begins."""
+        return [entry & _START for entry in self._operands[:: self._width]]
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Where each item ends."""
+        return [*self.starts[1:], self.end]
+
+    def whole(self, end: int) -> int:
+        """How many items end at *end* or before."""
+        return bisect_right(self.ends, end)
 
 
 @define
@@ -217,7 +241,7 @@ class Views:
     def _row(self, item: Item) -> Row | None:
         """The operands of a tuple; None if it is none."""
         if self.program.data[item.start] == pickle.EMPTY_TUPLE[0]:
-            return Row("argument", Step(0, item.start, []), 0)
+            return Row("argument", Step(0, item.start, array("Q")), 0)
         made = self.program.opened(item).made
         if made is None or made.opcode not in _TUPLES:
             return None
@@ -302,6 +326,23 @@ class Views:
         key = self.keys.told(self.program.operand(row.step, operand))
         text = f"#{row.number + operand // 2}" if key is UNTOLD else shown(key)
         return self._made(row.step, operand, f".<key {text}>", key)
+
+    def neighbours(self, view: View, number: int) -> int:
+        """How many come after each other in one step, from *number* on; 0 if they do not."""
+        at = bisect_right(view.ends, number)
+        kind = view.rows[at].kind
+        return view.ends[at] - number if kind in KEYED or kind == "item" else 0
+
+    def stretch(self, view: View, number: int, count: int) -> Stretch:
+        """So many of the neighbours from *number* on."""
+        at = bisect_right(view.ends, number)
+        row = view.rows[at]
+        width = 2 if row.kind in KEYED else 1
+        operands = row.step.operands
+        first = width * (number - (view.ends[at - 1] if at else 0))
+        last = first + width * count
+        end = operands[last] & _START if last < len(operands) else row.step.at
+        return Stretch(number, width, operands[first:last], end)
 
     def place(self, view: View, kinds: Sequence[str], step: Any) -> int | None:
         """Where a value holds what *step* leads to, among all that it holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -202,6 +203,46 @@ def test_equal_parts_of_large_graphs_are_skipped() -> None:
     start = monotonic()
     assert len(difference(one, other)) == 1
     assert monotonic() - start < 1
+
+
+def edited(rows: list[Any], chance: random.Random) -> list[str]:
+    """Make a few changes in *rows* that are far from each other; the lines that tell them."""
+    lines, off = [], 0
+    for old in range(40, len(rows) - 20, 97):
+        at = old + off
+        match chance.choice(["add", "remove", "change", "befriend", "keep"]):
+            case "add":
+                rows.insert(at, Node(-1))
+                lines.append(f"+ state[{at}]")
+                off += 1
+            case "remove":
+                del rows[at]
+                lines.append(f"- state[{old}]")
+                off -= 1
+            case "change":
+                rows[at].label = -1
+                lines.append(f"~ state[{at}].label")
+            case "befriend":
+                rows[at].children[0] = rows[at - 20]
+                lines.append(f"~ state[{at}].children[0]")
+    return lines
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_in_long_rows_that_are_compared_at_once_each_change_is_found(seed: int) -> None:
+    old, new = people(3000), people(3000)
+    for node in old + new:  # so that what is removed is a friend of nobody's
+        node.children[0] = None
+    lines = edited(new, random.Random(seed))
+    assert [line.split(":")[0] for line in diff(old, new)] == lines
+
+
+def test_friends_in_long_rows_are_followed_through_other_numbers() -> None:
+    old, new = people(3000), people(3000)
+    new.insert(0, Node(-1))
+    new[2001].children[0] = new[500]
+    found = [line.split(":")[0] for line in diff(old, new)]
+    assert found == ["+ state[0]", "~ state[2001].children[0]"]
 
 
 def test_graphs_that_are_very_deep_are_compared() -> None:
