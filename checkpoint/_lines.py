@@ -53,15 +53,23 @@ class Line:
             self._highest = known
         return known
 
-    def commit(self, encode: Callable[[int], bytes]) -> int:
+    def commit(self, encode: Callable[[int], bytes], only: int | None = None) -> int:
         """Put the manifest that *encode* gives for the next number: the commit.
 
         Returns the number when the manifest is durable and no higher number
         was ever used.  A number that was used and deleted since we looked is
-        given back, and another is taken.
+        given back, and another is taken; but if *only* one will do, it is a
+        ConflictError that another writer was there.
         """
         for _ in range(_TRIES):
             version = self.highest() + 1
+            if only is not None and version != only:
+                raise ConflictError(
+                    f"version {only} of {self._name!r} is not the next one any more: another "
+                    f"writer has got as far as {version - 1}",
+                    name=self._name,
+                    version=only,
+                )
             key = snapshot_key(self._name, version)
             try:
                 self._store.put(key, [encode(version)])

@@ -298,9 +298,17 @@ class Repository:
                 raise
 
     def commit(
-        self, draft: Draft, buffers: Sequence[Buffer], progress: Progress | None, **members: Any
+        self,
+        draft: Draft,
+        buffers: Sequence[Buffer],
+        progress: Progress | None,
+        only: int | None = None,
+        **members: Any,
     ) -> Snapshot:
-        """Store the parts, then the manifest with *members*: the moment the snapshot exists."""
+        """Store the parts, then the manifest with *members*: the moment the snapshot exists.
+
+        ConflictError if *only* one number will do, and it is not the next one.
+        """
         identity = self.identity(create=True)
         try:
             stream, chunks = draft.stream.finish()
@@ -336,15 +344,26 @@ class Repository:
             inline=packed.inline,
             **members,
         )
-        return self._commit(manifest, packed.rows)
+        return self._commit(manifest, packed.rows, only)
 
-    def _commit(self, manifest: Manifest, rows: Sequence[Blob]) -> Snapshot:
+    def restamp(self, name: str, version: int, only: int, **members: Any) -> Snapshot:
+        """Save what *version* holds once more, with other *members*; none of it is read or copied.
+
+        It gets the number *only*, or raises ConflictError.
+        """
+        # The lease: no prune takes the packs between the look at the old one and the new one.
+        with self.turn, _lease.writing(self.store):
+            old = self.manifest(name, version)
+            manifest = evolve(old, parent=version, tags=(), stored=len(old.inline), **members)
+            return self._commit(manifest, self.rows(old), only)
+
+    def _commit(self, manifest: Manifest, rows: Sequence[Blob], only: int | None) -> Snapshot:
         name = manifest.name or ""
 
         def encode(version: int) -> bytes:
             return _format.encode_manifest(evolve(manifest, version=version))
 
-        manifest = evolve(manifest, version=self.line(name).commit(encode))
+        manifest = evolve(manifest, version=self.line(name).commit(encode, only))
         self.known.learn(manifest, rows)
         return self._remember(manifest)
 

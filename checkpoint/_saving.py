@@ -51,6 +51,7 @@ class Saving:
     ) -> None:
         self.name: Final = name
         self.parent: int | None = None
+        self.fence: int | None = None  # All versions up to it are known; the next one must be next.
         self._migrations = migrations
         self._applied: tuple[str, ...] = ()
         self._repository = repository
@@ -194,6 +195,7 @@ class Saving:
             draft,
             buffers,
             progress,
+            None if self.fence is None else self.fence + 1,
             types=self._migrations.stamped(globals),
             migrations=tuple(dict.fromkeys((*self._applied, *self._migrations.graphs))),
             libraries=libraries(globals),
@@ -203,6 +205,8 @@ class Saving:
 
     def _saved(self, snapshot: Snapshot, told: Warn) -> Snapshot:
         self.parent = snapshot.version
+        if self.fence is not None:
+            self.fence = snapshot.version
         self.clean(snapshot, told)
         return snapshot
 

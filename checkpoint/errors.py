@@ -9,7 +9,11 @@
     ├── MigrationError               a class moved or changed: register a rename or a migration
     ├── UnsafeError                  the trust policy said no
     ├── SerializationError           the graph holds something that cannot be saved: says where
-    └── StoreError                   disk or network; see `__cause__` and `retryable`
+    ├── StoreError                   disk or network; see `__cause__` and `retryable`
+    └── JobError                     a job cannot go on as it is
+        ├── UnsavedStateError        a resume would lose it; found at decoration (also TypeError)
+        ├── ReplayError              the program takes another way than its journal says
+        └── CrashLoopError           it dies again and again at one place; see `failures`
 
 A message says what, which, and what to do.  `TypeError` and `ValueError` stay
 for programming mistakes.  Only the message is positional, so that an error
@@ -129,6 +133,34 @@ class StoreError(CheckpointError):
         self.retryable = retryable
 
 
+class JobError(CheckpointError):
+    """A job cannot go on as it is; the message says what to change."""
+
+    __module__ = "checkpoint"
+
+
+class UnsavedStateError(JobError, TypeError):
+    """A function keeps state where a resume would lose it; give it to the job."""
+
+    __module__ = "checkpoint"
+
+
+class ReplayError(JobError):
+    """The program takes another way than the one its journal has; the message says where."""
+
+    __module__ = "checkpoint"
+
+
+class CrashLoopError(JobError):
+    """A job died again and again without getting further; `failures` tells how, oldest first."""
+
+    __module__ = "checkpoint"
+
+    def __init__(self, message: str = "", *, failures: tuple[str, ...] = (), **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.failures = failures
+
+
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of the program that called into this package."""
     level, _ = program_frame(sys._getframe(1))
@@ -158,5 +190,11 @@ class RetentionWarning(UserWarning):
 
 class SchemaWarning(UserWarning):
     """A class changed since a snapshot was saved, and nothing says how; the message names it."""
+
+    __module__ = "checkpoint"
+
+
+class JobWarning(UserWarning):
+    """A job goes on, though it is not quite what was saved; the message says what changed."""
 
     __module__ = "checkpoint"

@@ -97,10 +97,11 @@ def measure(bench: Bench) -> Iterator[Table]:
             found = [_sample(scene, folder) for _ in range(bench.size(_RUNS, 1))]
             took, peak = (statistics.median(column) for column in zip(*found, strict=True))
             limits = (None, None) if scene == "raw" else (_SECONDS, _MEMORY)
+            read = 2 * whole if scene == "diff" else whole
             rows.append([
-                f"{scene}, {size(whole)} {SHORT[kind]}", seconds(took),
-                verdict(limits[0], took, bench, seconds), size(peak), f"{peak / whole:.2f}",
-                verdict(limits[1], peak / whole, bench),
+                f"{scene}, {size(read)} {SHORT[kind]}", seconds(took),
+                verdict(limits[0], took, bench, seconds), size(peak), f"{peak / read:.2f}",
+                verdict(limits[1], peak / read, bench),
             ])  # fmt: skip
             samples.append({"scene": scene, "kind": kind, "size": whole, "samples": found})
         remove(folder)
@@ -108,8 +109,8 @@ def measure(bench: Bench) -> Iterator[Table]:
         "Looking into a snapshot without loading it",
         "`inspect` and its print, `diff` of two versions with few changes (of the objects one "
         "more at the front, so that all references differ) and its print, and `raw`. Resident "
-        "memory at its peak, less that before, and in multiples of the size of one version; "
-        "each sample is a process of its own.",
+        "memory at its peak, less that before, and in multiples of the size of what is read, which "
+        "for `diff` are two versions; each sample is a process of its own.",
         ["", "time", "target", "memory", "÷ size", "target"],
         rows,
         samples,
