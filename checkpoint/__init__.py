@@ -9,6 +9,11 @@ world = saves.load()
 
 from checkpoint._checkpointer import Checkpointer
 from checkpoint._difference import Change, Difference
+from checkpoint._jobs.job import Job, current_job
+from checkpoint._jobs.maps import Failed
+from checkpoint._jobs.resumable import Resumable, job, resumable
+from checkpoint._jobs.status import JobStatus
+from checkpoint._jobs.stopping import Preempted
 from checkpoint._members import __version__
 from checkpoint._migrating import Migrated
 from checkpoint._migration import (
@@ -51,17 +56,22 @@ from checkpoint._standins import StandIn
 from checkpoint.errors import (
     CheckpointError,
     ConflictError,
+    CrashLoopError,
     DamagedSnapshotWarning,
     FormatError,
     IntegrityError,
     InvalidNameError,
+    JobError,
+    JobWarning,
     MigrationError,
     NotFoundError,
+    ReplayError,
     RetentionWarning,
     SchemaWarning,
     SerializationError,
     StoreError,
     UnsafeError,
+    UnsavedStateError,
 )
 from checkpoint.store import LocalStore, Lock, Locking, Mappable, MemoryStore, Store
 
@@ -72,12 +82,18 @@ __all__ = [
     "CheckpointError",
     "Checkpointer",
     "ConflictError",
+    "CrashLoopError",
     "DamagedSnapshotWarning",
     "Difference",
+    "Failed",
     "FormatError",
     "Global",
     "IntegrityError",
     "InvalidNameError",
+    "Job",
+    "JobError",
+    "JobStatus",
+    "JobWarning",
     "LocalStore",
     "Lock",
     "Locking",
@@ -89,7 +105,10 @@ __all__ = [
     "NotFoundError",
     "Outline",
     "Pickler",
+    "Preempted",
     "Record",
+    "ReplayError",
+    "Resumable",
     "Retention",
     "RetentionWarning",
     "SchemaWarning",
@@ -101,8 +120,10 @@ __all__ = [
     "StoreError",
     "Unpickler",
     "UnsafeError",
+    "UnsavedStateError",
     "__version__",
     "add_fields",
+    "current_job",
     "drop_fields",
     "dump",
     "dumps",
@@ -110,6 +131,7 @@ __all__ = [
     "graph_migration",
     "highest",
     "inspect",
+    "job",
     "keep_best",
     "keep_every",
     "keep_last",
@@ -121,6 +143,7 @@ __all__ = [
     "rename",
     "rename_fields",
     "rename_module",
+    "resumable",
     "upgrade",
     "versioned",
 ]

@@ -354,7 +354,7 @@ class Repository:
         # The lease: no prune takes the packs between the look at the old one and the new one.
         with self.turn, _lease.writing(self.store):
             old = self.manifest(name, version)
-            manifest = evolve(old, parent=version, tags=(), stored=len(old.inline), **members)
+            manifest = evolve(old, parent=version, stored=len(old.inline), **members)
             return self._commit(manifest, self.rows(old), only)
 
     def _commit(self, manifest: Manifest, rows: Sequence[Blob], only: int | None) -> Snapshot:

@@ -4,6 +4,7 @@
     LockingContract    the same for stores that lock
     MappableContract   the same for stores that map
     CrashingStore      a store whose process dies at the n-th write
+    torture            kills a program at random, and starts it again until it is done
 
 The contracts need pytest; nothing else of `checkpoint` does.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from checkpoint.testing._crashing import CrashingStore, SimulatedCrash
+from checkpoint.testing._torture import Tortured, torture
 
 if TYPE_CHECKING:
     from checkpoint.testing._contract import LockingContract, MappableContract, StoreContract
@@ -23,6 +25,8 @@ __all__ = [
     "MappableContract",
     "SimulatedCrash",
     "StoreContract",
+    "Tortured",
+    "torture",
 ]
 
 

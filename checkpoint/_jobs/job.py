@@ -1,0 +1,336 @@
+"""A job: state that is saved at safe points, loops that go on, calls that are journaled."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from contextvars import ContextVar
+from time import monotonic
+from typing import Any, TypeVar
+
+from attrs import evolve
+
+from checkpoint._difference import difference
+from checkpoint._jobs import chance
+from checkpoint._jobs.journal import Journal
+from checkpoint._jobs.ledger import Entry, Ledger, said
+from checkpoint._jobs.loops import Loop
+from checkpoint._jobs.maps import Failed, OnError, Ways, mapped
+from checkpoint._jobs.marks import Mark, mark_of
+from checkpoint._jobs.places import Node
+from checkpoint._jobs.steps import called
+from checkpoint._jobs.stopping import exception_for, stops
+from checkpoint._jobs.watch import Every, Watch
+from checkpoint._outline import Source
+from checkpoint.errors import JobError, JobWarning, ReplayError, SerializationError, warn
+
+T = TypeVar("T")
+
+_BUILDERS = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType,
+             functools.partial)  # fmt: skip
+_STATE = re.compile(r"state\['state'\]\['(\w+)'\]")
+
+
+class State(types.SimpleNamespace):
+    """What a job keeps: every attribute is saved, and restored in the next attempt."""
+
+
+class Job:
+    """One attempt at a job; the function gets it as its argument `job`."""
+
+    __module__ = "checkpoint"
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        entry: Entry,
+        record: Mapping[str, Any],
+        watch: Watch,
+        every: Every,
+        grace: float,
+    ) -> None:
+        self.watch = watch
+        self.grace = grace
+        self._every = every
+        self.entry = self.saved_entry = entry
+        self.root = Node.restored(record["loops"]) if record else Node()
+        self.ledger = ledger
+        self.journal = Journal(ledger.repository, ledger.name, self.root.is_past)
+        self.yielded: Any = record.get("yielded")
+        self._asked: str | None = None
+        self._stopped: BaseException | None = None
+        self._begun, self._before = monotonic(), entry.worked
+        self._here = self.root
+        self._keepers: dict[Node, Any] = {}  # iterables that keep their own state
+        self._given: set[str] = set()
+        self._state = State(**record.get("state", {}))
+        # Where the newest save was made, until this attempt has come there again.
+        self._target: tuple[str, ...] | None = tuple(record["here"]) or None if record else None
+        self._chance = record.get("chance")
+        self._restored = sorted(vars(self._state))
+        self._mark = self._marked() if self._restored else None
+
+    def __repr__(self) -> str:
+        return f"<Job {self.entry.title}, attempt {self.entry.attempt}>"
+
+    @property
+    def here(self) -> Node:
+        """The innermost loop that it is in."""
+        return self._here
+
+    # --- what a function uses -----------------------------------------------
+
+    @property
+    def attempt(self) -> int:
+        """How often the job was begun, this time included; 1 is the first time."""
+        return self.entry.attempt
+
+    def state(self, **initial: Any) -> Any:
+        """The state of the job: restored, or built fresh from *initial*.
+
+        A class or a function in *initial* is called to build the value; all
+        else is the value.  Whatever hangs on the result is saved at safe points,
+        attributes added later too.  Called twice, it gives the same object.
+        """
+        for name, value in initial.items():
+            if name in self._given:
+                raise ValueError(f"job.state is given {name!r} twice")
+            self._given.add(name)
+            if name not in self._restored:
+                setattr(self._state, name, value() if isinstance(value, _BUILDERS) else value)
+        return self._state
+
+    def loop(
+        self, items: Iterable[T], *, name: str | None = None, progress: bool = False
+    ) -> Loop[T]:
+        """*items*, from the first one on whose turn is not done.
+
+        The end of each turn is a safe point.  A loop that is left by `break`,
+        or by an error that is caught outside of it, is done.  With *progress*
+        it shows a bar.  A loop without a *name* is told by its order.
+        """
+        self._go_on()
+        code = sys._getframe(1).f_code
+        return Loop(self, items, self._here.loop(name), code, progress=progress)
+
+    def step(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The result of the call, made once: the next attempt takes it from the journal.
+
+        ReplayError if the journal has another call at this place.  What the
+        call does beside its result is not done again: JobError if it changes
+        what it was given.
+        """
+        return called(self, function, args, kwargs)
+
+    def map(
+        self,
+        function: Callable[[Any], T],
+        items: Iterable[Any],
+        *,
+        executor: Executor | None = None,
+        key: Callable[[Any], Any] | None = None,
+        on_error: OnError = "raise",
+        retry: int = 0,
+    ) -> list[T | Failed]:
+        """The results of *function* for each of *items*, in their order, each made once.
+
+        They are journaled in batches; the next attempt calls only for those
+        that are missing.  An *executor* of `concurrent.futures` makes them side
+        by side.  Results are told by the number of their item, or by its *key*
+        where the list may change.  An item is tried *retry* times more; then
+        its error is raised, or with *on_error* `collect` there is a `Failed` in
+        its place, with `skip` nothing.  ReplayError if an item is another one
+        than the journal has.
+        """
+        return mapped(self, function, items, Ways(executor, key, on_error, retry))
+
+    def request_stop(self) -> None:
+        """Save at the next safe point, and stop there as if a SIGTERM had come."""
+        self._asked = self._asked or "request_stop()"
+        self.watch.ask()
+
+    # --- safe points --------------------------------------------------------
+
+    def begin(self, node: Node, keeper: Any) -> None:
+        """A loop begins, or goes on."""
+        self._meet(node)
+        if not node.done:
+            self._here = node
+            self.watch.begin()
+            if keeper is not None:
+                self._keepers[node] = keeper
+                node.state = node.state or {"at": node.position, "value": keeper.state_dict()}
+
+    def end(self, node: Node) -> None:
+        """A loop is done."""
+        if node.above is not None and self._here is node:
+            self._here = node.above
+        self._keepers.pop(node, None)
+
+    def safe_point(self, node: Node) -> None:
+        """The state is whole: save it if that is due, and stop if somebody asked for it."""
+        if self._stopped is not None:
+            raise self._stopped
+        now = monotonic()
+        reason = self.reason(now)
+        if reason is not None or self.watch.is_save_due(now):
+            self._save(node, reason, now)
+        self._note_keepers(node)
+        self.watch.look_again()
+        if reason is not None:
+            self.stop(reason)
+
+    def rest(self) -> None:
+        """Stop, if asked to: what is journaled is safe, and the state as at the last save."""
+        self._go_on()
+        reason = self.reason(monotonic())
+        if reason is not None:
+            self.entry = evolve(self.saved_entry, status=_status(reason))
+            self.ledger.restamp(said(self.entry))
+            self.stop(reason)
+
+    def reason(self, now: float) -> str | None:
+        """Why to stop now."""
+        if stops.reason is not None or self._asked is not None:
+            return stops.reason or self._asked
+        return "its deadline" if self.watch.ends_too_late(now) else None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody asked for a stop."""
+        return stops.reason is not None or self._asked is not None
+
+    def batches(self) -> Watch:
+        """When to journal what a map has made."""
+        return Watch(self._every)
+
+    def stop(self, reason: str) -> None:
+        """Leave the function; what is saved is saved."""
+        self._stopped = exception_for(
+            reason, f"{self.entry.title} was stopped by {reason}, {self.entry.position or 'saved'}"
+        )
+        raise self._stopped
+
+    def stopped_by(self, error: BaseException) -> bool:
+        """Whether *error* is the one that stopped the function after a save."""
+        return error is self._stopped
+
+    def check_swallowed(self) -> None:
+        """JobError if the function went on after it was stopped."""
+        if self._stopped is not None:
+            raise JobError(
+                f"{self._stopped}; but the function swallowed the {type(self._stopped).__name__} "
+                "and went on, so what it did since is not kept; let it pass: catch Exception, "
+                "which it is not, or raise it again"
+            ) from self._stopped
+
+    def _go_on(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _save(self, node: Node, reason: str | None, begun: float) -> None:
+        self._note_keepers(node)
+        self.entry = evolve(
+            self.entry,
+            status="running" if reason is None else _status(reason),
+            position=node.text(),
+            saves=self.entry.saves + 1,
+            worked=self.worked(begun),
+            stuck=0,
+        )
+        self.put(self.record(node))
+        self.watch.saved(begun)
+
+    def record(self, node: Node) -> dict[str, Any]:
+        """What a version holds that is saved at the end of a turn of *node*."""
+        return {
+            "state": dict(vars(self._state)),
+            "loops": self.root.saved(),
+            "here": node.names(),
+            "chance": chance.captured(),
+            "yielded": self.yielded,
+        }
+
+    def put(self, record: Mapping[str, Any]) -> None:
+        """Add a version; an error names the path as the function knows it."""
+        try:
+            self.ledger.save(record, said(self.entry))
+        except SerializationError as error:
+            path = _STATE.sub(r"state.\1", error.path or "").replace("state['yielded']", "state")
+            told_as = str(error).replace(error.path or "\0", path)
+            raise SerializationError(told_as, path=path, name=error.name) from error
+        self.saved_entry = self.entry
+
+    def worked(self, now: float) -> float:
+        """Seconds of work that are kept if it is saved *now*."""
+        return self._before + now - self._begun
+
+    def _note_keepers(self, node: Node) -> None:
+        keeper = self._keepers.get(node)
+        if keeper is not None:
+            node.state = {"at": node.position, "value": keeper.state_dict()}
+
+    # --- a resume meets the place where it was saved ------------------------
+
+    def _meet(self, node: Node) -> None:
+        if self._target is None:
+            return
+        names = node.names()
+        if names == self._target:
+            self._target = None
+            self.restore_chance()
+            self._check_replayed()
+        elif self._target[: len(names)] != names and not (node.position or node.done):
+            raise ReplayError(
+                f"{self.entry.title} was saved in {' / '.join(self._target)!r}, and came to "
+                f"{' / '.join(names)!r} first, of which nothing is saved; name the loops if "
+                "their order has changed, or begin anew with reset()"
+            )
+
+    def restore_chance(self) -> None:
+        """Put the random number generators back as they were at the last save."""
+        if self._chance is not None:
+            chance.restore(self._chance)
+            self._chance = None
+
+    def _marked(self) -> Mark | None:
+        found = vars(self._state)
+        return mark_of({name: found[name] for name in self._restored if name in found})
+
+    def _check_replayed(self) -> None:
+        """Warn if what comes before the loop has changed the state that was restored."""
+        before, self._mark = self._mark, None
+        if before is None:
+            return
+        after = self._marked()
+        if after is None or after.digest == before.digest:
+            return
+        changes = ""
+        if before.stream is not None and after.stream is not None:
+            sides = (Source(before.stream), Source(after.stream))
+            found = difference(*sides, before.buffers, after.buffers)
+            changes = ": " + "; ".join(str(change) for change in found[:3])
+        warn(
+            f"{self.entry.title} has resumed, and what comes before the loop has changed the state "
+            f"once more{changes}; what must not be done twice belongs in job.step or in the loop",
+            JobWarning,
+        )
+
+
+def _status(reason: str) -> str:
+    return "interrupted" if reason == "SIGINT" else "preempted"
+
+
+current: ContextVar[Job | None] = ContextVar("checkpoint_job", default=None)
+
+
+def current_job() -> Job:
+    """The job whose function runs in this context; LookupError if there is none."""
+    job = current.get()
+    if job is None:
+        raise LookupError("no job is open here: decorate the function with checkpoint.resumable")
+    return job
