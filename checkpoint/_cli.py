@@ -7,6 +7,7 @@
     checkpoint verify DIR                read every byte; exit 1 if any is wrong
     checkpoint migrate DIR               old versions anew; exit 1 if one cannot be
     checkpoint schema freeze|check       classes against a lock file; exit 1 if one breaks
+    checkpoint jobs [DIR]                the jobs of a folder, and how far they have got
 
 No user code is imported: manifests are JSON, and no stream is unpickled; but
 `migrate` imports the classes of its versions, and loads where they changed, and
@@ -20,7 +21,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from checkpoint import _cli_inspect, _cli_migrate, _cli_schema, _pruning
+from checkpoint import _cli_inspect, _cli_jobs, _cli_migrate, _cli_schema, _pruning
 from checkpoint._cli_inspect import chosen, opened
 from checkpoint._members import __version__
 from checkpoint._model import Manifest, Snapshot, size_text
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _cli_inspect.add(commands)
     _cli_migrate.add(commands)
     _cli_schema.add(commands)
+    _cli_jobs.add(commands)
     given = parser.parse_args(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("always", DamagedSnapshotWarning)
@@ -64,6 +66,8 @@ def _run(given: argparse.Namespace) -> int:
         return _cli_migrate.run(given)
     if given.command == "schema":
         return _cli_schema.run(given)
+    if given.command == "jobs":
+        return _cli_jobs.run(given)
     repository = opened(given.folder)
     if given.command == "ls":
         return _ls(repository)

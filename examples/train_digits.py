@@ -13,12 +13,13 @@ import argparse
 import hashlib
 import random
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
 
-from checkpoint import Checkpointer, CheckpointError, either, highest, keep_best, keep_last
+import checkpoint
 
 HIDDEN = 64
 BATCH = 32
@@ -26,25 +27,6 @@ LEARNING_RATE = 0.002
 DECAY = 0.9, 0.999  # of Adam's two moments
 
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass
-class Training:
-    """All that the next step depends on.  What is not in here is lost when the process dies."""
-
-    weights: Arrays
-    first: Arrays  # Adam's moments
-    second: Arrays
-    generator: np.random.Generator  # shuffles
-    dice: random.Random  # shifts images
-    order: np.ndarray  # the images of this epoch, in the order of their turn
-    position: int = 0
-    step: int = 0
-    history: list[float] = field(default_factory=list)  # accuracy after each epoch
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
 
 
 @dataclass
@@ -63,23 +45,33 @@ def read_digits() -> tuple[Digits, Digits]:
     return Digits(images[~held_out], labels[~held_out]), Digits(images[held_out], labels[held_out])
 
 
-def start(seed: int, count: int) -> Training:
-    """A training of *count* images that has taken no step yet."""
-    generator = np.random.default_rng(seed)
-    weights = {
-        "w1": generator.normal(0, (2 / 64) ** 0.5, (64, HIDDEN)),
+def fresh_weights() -> Arrays:
+    return {
+        "w1": np.random.normal(0, (2 / 64) ** 0.5, (64, HIDDEN)),
         "b1": np.zeros(HIDDEN),
-        "w2": generator.normal(0, (2 / HIDDEN) ** 0.5, (HIDDEN, 10)),
+        "w2": np.random.normal(0, (2 / HIDDEN) ** 0.5, (HIDDEN, 10)),
         "b2": np.zeros(10),
     }
-    return Training(
-        weights=weights,
-        first={name: np.zeros_like(array) for name, array in weights.items()},
-        second={name: np.zeros_like(array) for name, array in weights.items()},
-        generator=generator,
-        dice=random.Random(seed),
-        order=generator.permutation(count),
-    )
+
+
+class Adam:
+    """Moves weights against their gradients, the more evenly they point the further."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def move(self, weights: Arrays, slopes: Arrays) -> None:
+        self.step += 1
+        keep_first, keep_second = DECAY
+        for name, slope in slopes.items():
+            zeros = np.zeros_like(slope)
+            first, second = self.moments.setdefault(name, (zeros, zeros.copy()))
+            first += (1 - keep_first) * (slope - first)
+            second += (1 - keep_second) * (slope**2 - second)
+            mean = first / (1 - keep_first**self.step)
+            spread = np.sqrt(second / (1 - keep_second**self.step))
+            weights[name] -= LEARNING_RATE * mean / (spread + 1e-8)
 
 
 def forward(weights: Arrays, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,62 +101,28 @@ def gradients(weights: Arrays, images: np.ndarray, labels: np.ndarray) -> Arrays
     }
 
 
-def take_step(training: Training, learn: Digits, held_out: Digits) -> None:
-    """One batch: shift its images a little, follow the gradient (Adam), end the epoch if due."""
-    batch = training.order[training.position : training.position + BATCH]
-    shifts = [training.dice.choice((-1, 0, 0, 1)) for _ in batch]
-    pairs = zip(learn.images[batch], shifts, strict=True)
-    images = np.stack([np.roll(image, by, axis=1) for image, by in pairs])
-    training.position += BATCH
-    training.step += 1
-
-    keep_first, keep_second = DECAY
-    for name, slope in gradients(training.weights, images, learn.labels[batch]).items():
-        first, second = training.first[name], training.second[name]
-        first += (1 - keep_first) * (slope - first)
-        second += (1 - keep_second) * (slope**2 - second)
-        mean = first / (1 - keep_first**training.step)
-        spread = np.sqrt(second / (1 - keep_second**training.step))
-        training.weights[name] -= LEARNING_RATE * mean / (spread + 1e-8)
-
-    if training.position >= len(training.order):
-        training.order = training.generator.permutation(len(training.order))
-        training.position = 0
-        training.history.append(accuracy(training.weights, held_out))
+def train(epochs: int, seed: int, *, job: checkpoint.Job) -> Any:
+    """Train, and give the state at the end.  What hangs on it is saved, and so are the dice."""
+    learn, held_out = read_digits()
+    random.seed(seed)
+    np.random.seed(seed)
+    s = job.state(weights=fresh_weights, adam=Adam, best=0.0)
+    for epoch in job.loop(range(epochs), name="epoch"):
+        order = np.random.permutation(len(learn.images))
+        for batch in np.split(order, range(BATCH, len(order), BATCH)):
+            shifts = [random.choice((-1, 0, 0, 1)) for _ in batch]
+            pairs = zip(learn.images[batch], shifts, strict=True)
+            images = np.stack([np.roll(image, by, axis=1) for image, by in pairs])
+            s.adam.move(s.weights, gradients(s.weights, images, learn.labels[batch]))
+        s.best = max(s.best, right := accuracy(s.weights, held_out))
+        if (epoch + 1) % 10 == 0:
+            print(f"epoch {epoch + 1}: {right:.1%} right, {s.best:.1%} at best")
+    return s
 
 
 def weights_digest(weights: Arrays) -> str:
     """Equal weights give equal digests, and one other bit gives another."""
     return hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights))).hexdigest()
-
-
-def run(arguments: argparse.Namespace) -> None:
-    learn, held_out = read_digits()
-    saves = Checkpointer(
-        arguments.store,
-        name=f"seed-{arguments.seed}",
-        keep=either(keep_last(3), keep_best(highest("accuracy"))),
-    )
-
-    training = saves.load(default=None)
-    if training is None:
-        training = start(arguments.seed, len(learn.images))
-        print(f"starting fresh; saving to {arguments.store}")
-    else:
-        newest = saves.snapshots()[-1].version
-        print(f"resumed after step {training.step}; the newest version is {newest}")
-
-    while training.epoch < arguments.epochs:
-        take_step(training, learn, held_out)
-        if training.step % arguments.every == 0 or training.epoch == arguments.epochs:
-            saves.save(training, metrics={"accuracy": accuracy(training.weights, held_out)})
-        if training.position == 0 and training.epoch % 10 == 0:
-            print(f"epoch {training.epoch}: {training.history[-1]:.1%} right")
-
-    best = saves.load(best=highest("accuracy"))
-    print(f"best version: {accuracy(best.weights, held_out):.1%} right after step {best.step}")
-    print(f"final: {accuracy(training.weights, held_out):.1%} right after step {training.step}")
-    print(f"digest of the final weights: {weights_digest(training.weights)}")
 
 
 def positive(text: str) -> int:
@@ -181,15 +139,18 @@ def main() -> None:
     )
     parser.add_argument("--store", default="saves/digits", help="the folder to save to")
     parser.add_argument("--epochs", type=positive, default=40, help="rounds over all images")
-    parser.add_argument("--every", type=positive, default=20, help="save after so many steps")
+    parser.add_argument("--every", type=positive, default=1, help="save after so many epochs")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random")
     arguments = parser.parse_args()
+    job = checkpoint.resumable(train, store=arguments.store, every=arguments.every)
     try:
-        run(arguments)
-    except CheckpointError as error:
+        state = job(arguments.epochs, arguments.seed)
+    except checkpoint.CheckpointError as error:
         sys.exit(f"train_digits: {error}")
     except KeyboardInterrupt:
         sys.exit("\ninterrupted; the same command goes on from the newest save")
+    print(f"final: {accuracy(state.weights, read_digits()[1]):.1%} right, {state.best:.1%} at best")
+    print(f"digest of the final weights: {weights_digest(state.weights)}")
 
 
 if __name__ == "__main__":

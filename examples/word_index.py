@@ -19,21 +19,22 @@ import tokenize
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from checkpoint import Checkpointer, CheckpointError, keep_last
+import checkpoint
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 NOT_OURS = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 WORD = re.compile(r"[a-z]\w+")
+PYTHON = "{}.{}.{}".format(*sys.version_info)  # Another one has another library, and another index.
 
 Place = tuple[str, int]  # file and line
 
 
 @dataclass
 class Index:
-    """Where each word stands, and which files were read so far: all that the job needs to go on."""
+    """Where each word stands."""
 
     places: dict[str, list[Place]] = field(default_factory=dict)
-    done: list[str] = field(default_factory=list)
+    files: int = 0
     skipped: list[str] = field(default_factory=list)
 
     def read(self, file: str) -> None:
@@ -47,7 +48,7 @@ class Index:
         for number, line in enumerate(lines, start=1):
             for word in dict.fromkeys(WORD.findall(line.lower())):
                 self.places.setdefault(word, []).append((file, number))
-        self.done.append(file)
+        self.files += 1
 
     def digest(self) -> str:
         """Equal indexes give equal digests."""
@@ -64,37 +65,25 @@ def library_files(*, packages: bool) -> list[str]:
     return [path.as_posix() for path in sorted(ours, key=lambda path: (len(path.parts), path))]
 
 
-def build(saves: Checkpointer, arguments: argparse.Namespace) -> None:
-    """Read file after file, and save every few of them."""
-    index = saves.load(default=None)
-    if index is None:
-        index = Index()
-        print(f"starting fresh; saving to {arguments.store}")
-    else:
-        newest = saves.snapshots()[-1].version
-        print(f"resumed after {len(index.done)} files; the newest version is {newest}")
-
-    files = library_files(packages=arguments.packages)[: arguments.limit]
-    done = set(index.done)
-    left = [file for file in files if file not in done]
-    for count, file in enumerate(left, start=1):
-        index.read(file)
-        if count % arguments.every == 0 or count == len(left):
-            saves.save(index)
-            print(f"saved after {len(index.done)} of {len(files)} files, the last one {file}")
-
+def build(files: list[str], store: str, every: int) -> None:
+    """Read file after file; every few of them, what was read is saved."""
+    with checkpoint.job("words", key=PYTHON, store=store, every=every) as job:
+        index = job.state(index=Index).index
+        for file in job.loop(files, name="file"):
+            index.read(file)
     words, places = len(index.places), sum(map(len, index.places.values()))
     print(f"{words:,} words in {places:,} places; {len(index.skipped)} files were not readable")
     print(f"digest of the index: {index.digest()}")
 
 
-def find(saves: Checkpointer, word: str) -> None:
-    """Print where *word* stands, in the newest index that was saved."""
-    index = saves.load()
+def find(store: str, word: str) -> None:
+    """Print where *word* stands, in the newest index that was saved: a job is saved snapshots."""
+    saves = checkpoint.Checkpointer(store, name=f"words/{PYTHON}")
+    index = saves.load(only=("state", "index"))
     places = sorted(index.places.get(word.lower(), ()))
     for file, number in places:
         print(f"{file}:{number}")
-    print(f"{len(places)} lines with {word!r} in the {len(index.done)} files indexed so far")
+    print(f"{len(places)} lines with {word!r} in the {index.files} files indexed so far")
 
 
 def positive(text: str) -> int:
@@ -108,28 +97,20 @@ def main() -> None:
         description="Index every word of Python's standard library, or look a word up.",
         epilog="Kill it at any moment and run the same command again: it goes on where it was.",
     )
-    parser.add_argument(
-        "--store", default="saves/words", help="the folder to save to (default: %(default)s)"
-    )
-    parser.add_argument("--limit", type=positive, help="read this many files, not all of them")
-    parser.add_argument(
-        "--packages", action="store_true", help="read the packages too, not only single modules"
-    )
-    parser.add_argument(
-        "--every", type=positive, default=10, help="save after so many files (default: %(default)s)"
-    )
-    parser.add_argument("--find", metavar="WORD", help="print the places of WORD instead")
+    add = parser.add_argument
+    add("--store", default="saves/words", help="the folder to save to (default: %(default)s)")
+    add("--limit", type=positive, help="read this many files, not all of them")
+    add("--packages", action="store_true", help="read the packages too, not only single modules")
+    add("--every", type=positive, default=10, help="save after so many files (default: 10)")
+    add("--find", metavar="WORD", help="print the places of WORD instead")
     arguments = parser.parse_args()
-
-    # Another Python has another library: each has an index of its own, under its own name.
-    name = "python-{}.{}.{}".format(*sys.version_info)
-    saves = Checkpointer(arguments.store, name=name, keep=keep_last(3))
     try:
         if arguments.find:
-            find(saves, arguments.find)
+            find(arguments.store, arguments.find)
         else:
-            build(saves, arguments)
-    except CheckpointError as error:
+            files = library_files(packages=arguments.packages)[: arguments.limit]
+            build(files, arguments.store, arguments.every)
+    except checkpoint.CheckpointError as error:
         sys.exit(f"word_index: {error}")
     except KeyboardInterrupt:
         sys.exit("\ninterrupted; the same command goes on from the newest save")

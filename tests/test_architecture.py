@@ -43,7 +43,7 @@ FLOORS: list[tuple[str, list[str]]] = [
               "_jobs.maps", "_jobs.loops", "_jobs.job", "_jobs.attempt", "_jobs.status",
               "_jobs.resumable"]),
     ("face", [""]),
-    ("edges", ["_schema_lock", "_cli_schema", "_cli_migrate", "_cli_inspect", "_cli", "__main__",
+    ("edges", ["_schema_lock", "testing._torture", "_cli_jobs", "_cli_schema", "_cli_migrate", "_cli_inspect", "_cli", "__main__",
                "testing._contract", "testing._crashing", "testing"]),
 ]  # fmt: skip
 ORDER = [module for _, modules in FLOORS for module in modules]

@@ -20,7 +20,7 @@ from attrs import asdict, evolve, frozen
 from checkpoint._jobs import chance
 from checkpoint._jobs.fingerprint import Code, changed, difference
 from checkpoint._jobs.job import Job, current
-from checkpoint._jobs.ledger import Entry, Ledger, Owner, entry_of, said
+from checkpoint._jobs.ledger import Entry, Ledger, Owner, entry_of, lease_key, said
 from checkpoint._jobs.progress import resumed_line
 from checkpoint._jobs.stopping import SIGNALS, Preempted, say, stops
 from checkpoint._jobs.watch import Every, Span, Watch, end_of
@@ -145,8 +145,7 @@ class Attempt:
         """The job, held by this process alone; None where nothing can hold it."""
         store, rules = self._repository.store, self._rules
         if isinstance(store, Locking):
-            key = f"leases/jobs/{self._name}"
-            lock = store.lock(key, wait=rules.on_busy == "wait")
+            lock = store.lock(lease_key(self._name), wait=rules.on_busy == "wait")
             if lock is not None:
                 return lock
         newest = ledger.newest()
@@ -199,7 +198,7 @@ class Attempt:
         self._token = current.set(job)
         stack.callback(current.reset, self._token)
         if self._parent is None:
-            self._say(entry, resumed=bool(record))
+            self._say(entry, was_done=newest is not None and entry_of(newest).status == "done")
 
     def _continued(self, last: Entry, fresh: Entry) -> Entry:
         """What the next attempt begins with; CrashLoopError if it is one too many."""
@@ -223,8 +222,10 @@ class Attempt:
         values = {name: getattr(last, name) for name in kept}
         return evolve(fresh, stuck=stuck, failures=failures, **values)
 
-    def _say(self, entry: Entry, *, resumed: bool) -> None:
-        if resumed and entry.position:
+    def _say(self, entry: Entry, *, was_done: bool) -> None:
+        if was_done:
+            say(f"{entry.title} was done before; what it made is taken from its journal")
+        elif entry.position:
             say(
                 resumed_line(entry.title, entry.position, entry.worked).removeprefix("checkpoint: ")
             )
@@ -242,7 +243,9 @@ class Attempt:
             job.entry, status="done", worked=job.worked(now), stuck=0, keeps_result=keeps_result
         )
         if keeps_result:
-            job.put({"result": result, "chance": chance.captured()})
+            # Whoever called it goes on with the random numbers after it.
+            after = None if self._parent is None else chance.captured()
+            job.put({"result": result, "chance": after})
             job.journal.clear()
             self._forget_children()
         else:

@@ -23,7 +23,7 @@ _ARRAY = "array"
 def captured() -> dict[str, Any]:
     """The state of each generator that this process can have used; it imports nothing.
 
-    About 60 µs: 20 for `random`, 35 more for NumPy if `numpy.random` was imported.
+    About 20 µs for `random`, 35 more once `numpy.random` is imported, 80 more with torch.
     """
     return {
         library: capture() for library, module, capture, _ in _GENERATORS if module in sys.modules
@@ -94,7 +94,7 @@ def _torch() -> Any:
     torch: Any = sys.modules["torch"]
     state: dict[str, Any] = {"cpu": _bytes(torch.get_rng_state())}
     # Asking an idle GPU for its generator would start it.
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():
         state["cuda"] = [_bytes(each) for each in torch.cuda.get_rng_state_all()]
     return state
 

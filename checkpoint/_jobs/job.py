@@ -35,10 +35,6 @@ _BUILDERS = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodTy
 _STATE = re.compile(r"state\['state'\]\['(\w+)'\]")
 
 
-class State(types.SimpleNamespace):
-    """What a job keeps: every attribute is saved, and restored in the next attempt."""
-
-
 class Job:
     """One attempt at a job; the function gets it as its argument `job`."""
 
@@ -67,7 +63,7 @@ class Job:
         self._here = self.root
         self._keepers: dict[Node, Any] = {}  # iterables that keep their own state
         self._given: set[str] = set()
-        self._state = State(**record.get("state", {}))
+        self._state = types.SimpleNamespace(**record.get("state", {}))
         # Where the newest save was made, until this attempt has come there again.
         self._target: tuple[str, ...] | None = tuple(record["here"]) or None if record else None
         self._chance = record.get("chance")

@@ -204,6 +204,11 @@ class _Fenced:
             ) from error
 
 
+def lease_key(name: str) -> str:
+    """What the process holds that works on the job *name*."""
+    return f"leases/jobs/{name}"
+
+
 def said(entry: Entry) -> dict[str, Any]:
     """*entry* as the `meta` of a manifest."""
     return {"job": asdict(entry) | {"owner": dict(entry.owner), "failures": [*entry.failures]}}

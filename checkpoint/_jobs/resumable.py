@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from time import monotonic
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from attrs import evolve
 
@@ -19,8 +19,8 @@ from checkpoint._jobs.attempt import Attempt, OnBusy, OnCodeChange, Rules
 from checkpoint._jobs.fingerprint import Code, fingerprint
 from checkpoint._jobs.identity import bound, digest_of, job_id, job_name, shown
 from checkpoint._jobs.job import Job, current
-from checkpoint._jobs.ledger import Entry, Ledger, entry_of, said
-from checkpoint._jobs.status import JobStatus, status_of
+from checkpoint._jobs.ledger import Entry, Ledger, entry_of, lease_key, said
+from checkpoint._jobs.status import JobStatus, history_of
 from checkpoint._jobs.stopping import SIGNALS
 from checkpoint._jobs.unsaved import check
 from checkpoint._jobs.watch import Every, Span
@@ -28,12 +28,11 @@ from checkpoint._repository import Repository
 from checkpoint.errors import ConflictError, InvalidNameError
 from checkpoint.store import LocalStore, Locking, Store
 
-P = ParamSpec("P")
 R = TypeVar("R")
 Where = str | os.PathLike[str] | Store | None
 
 _RESERVED = ("journal", "inside")  # parts of names that are the job's own
-_DEFAULT = ".checkpoint"
+DEFAULT_STORE = ".checkpoint"
 
 
 class Resumable:
@@ -94,8 +93,7 @@ class Resumable:
 
     def history(self, *args: Any, **kwargs: Any) -> list[JobStatus]:
         """The versions of the job of these arguments that are kept, oldest first."""
-        repository, name = self._place(args, kwargs)
-        return [status_of(snapshot) for snapshot in repository.snapshots(name)]
+        return history_of(*self._place(args, kwargs))
 
     def reset(self, *args: Any, **kwargs: Any) -> None:
         """Have the next call begin anew; what is saved is archived, under a tag, and stays.
@@ -104,7 +102,7 @@ class Resumable:
         """
         repository, name = self._place(args, kwargs)
         store = repository.store
-        lock = store.lock(f"leases/jobs/{name}", wait=False) if isinstance(store, Locking) else None
+        lock = store.lock(lease_key(name), wait=False) if isinstance(store, Locking) else None
         if isinstance(store, Locking) and lock is None:
             raise ConflictError(f"{name!r} is run by another process now; let it end", name=name)
         try:
@@ -229,7 +227,23 @@ class JobContext:
 
 
 @overload
-def resumable(function: Callable[P, R], /) -> Callable[..., R]: ...
+def resumable(
+    function: Callable[..., R],
+    /,
+    *,
+    every: Every = ...,
+    store: Where = ...,
+    name: str | None = ...,
+    key: Callable[..., Any] | None = ...,
+    ignore: Collection[str] = ...,
+    unsaved: Collection[str] = ...,
+    on_code_change: OnCodeChange = ...,
+    on_busy: OnBusy = ...,
+    deadline: Span | datetime | None = ...,
+    max_attempts: int = ...,
+    grace: float = ...,
+    signals: Collection[str] = ...,
+) -> Callable[..., R]: ...
 
 
 @overload
@@ -328,7 +342,7 @@ def repository_at(store: Where) -> Repository:
     """Where jobs are saved: in *store*, in that of the environment, or in the current folder."""
     if isinstance(store, Store):
         return Repository(store)
-    path = store if store is not None else os.environ.get("CHECKPOINT_STORE") or _DEFAULT
+    path = store if store is not None else os.environ.get("CHECKPOINT_STORE") or DEFAULT_STORE
     return Repository(LocalStore(os.path.expanduser(path)))
 
 

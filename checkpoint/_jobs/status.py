@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from checkpoint._jobs.ledger import ARCHIVED, Entry, entry_of
+from checkpoint._jobs.ledger import ARCHIVED, Entry, entry_of, lease_key
 from checkpoint._jobs.progress import span_text
 from checkpoint._model import Snapshot, size_text
 from checkpoint._repository import Repository
 from checkpoint.errors import JobError
+from checkpoint.store import Locking, Store
 
 
 @frozen
 class JobStatus:
     """A job as one version of it says: how far it has got, and how its attempts ended.
 
-    `status` is `running` (or killed while it was), `done`, `preempted`,
+    `status` is `running`, `killed` while it was, `done`, `preempted`,
     `interrupted`, `failed` or `reset`; `worked` are the seconds of work that
     are kept.
     """
@@ -75,13 +77,29 @@ def status_of(snapshot: Snapshot) -> JobStatus:
     )
 
 
+def history_of(repository: Repository, name: str) -> list[JobStatus]:
+    """The versions of a job that are kept, oldest first; the newest as it is now."""
+    found = [status_of(snapshot) for snapshot in repository.snapshots(name)]
+    if found and found[-1].status == "running" and not _is_held(repository.store, name):
+        found[-1] = evolve(found[-1], status="killed")
+    return found
+
+
 def jobs_in(repository: Repository) -> list[JobStatus]:
     """The newest status of every job in *repository*; what is no job is left out."""
     found = []
     for name in repository.names():
-        snapshots = repository.snapshots(name)
-        try:
-            found.append(status_of(snapshots[-1]))
-        except (IndexError, JobError):
-            continue
+        with suppress(JobError):
+            found += history_of(repository, name)[-1:]
     return found
+
+
+def _is_held(store: Store, name: str) -> bool:
+    """Whether a process works on the job; so it is taken to be where nothing can tell."""
+    if not isinstance(store, Locking):
+        return True
+    lock = store.lock(lease_key(name.partition("/inside/")[0]), wait=False)
+    if lock is not None:
+        with lock:
+            return False
+    return True
