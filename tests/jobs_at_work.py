@@ -69,7 +69,7 @@ class Running:
     """A program at work."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+        self.process = process
         self._lines: list[str] = []
         self._watchdog = Timer(PATIENCE, process.kill)
         self._watchdog.daemon = True
@@ -77,12 +77,12 @@ class Running:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.process.pid
 
     def until(self, words: str) -> Running:
         """Wait until it has told *words*, or a line that begins with them."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             self._lines.append(line.rstrip("\n"))
             if line.startswith(words):
                 return self
@@ -90,19 +90,19 @@ class Running:
 
     def send(self, number: int) -> Running:
         """Send it a signal."""
-        self._process.send_signal(number)
+        self.process.send_signal(number)
         return self
 
     def go_on(self) -> Running:
         """Let it go on from where it holds."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
         return self
 
     def ended(self) -> Ended:
         """How it ends; what holds from now on goes on by itself."""
-        process = self._process
+        process = self.process
         assert process.stdout is not None and process.stdin is not None
         process.stdin.close()
         self._lines += [line.rstrip("\n") for line in process.stdout]
@@ -113,10 +113,10 @@ class Running:
 
     def stop(self) -> None:
         """End it, if the test has not."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.send_signal(signal.SIGCONT)
-        if self._process.stdout is not None and not self._process.stdout.closed:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.send_signal(signal.SIGCONT)
+        if self.process.stdout is not None and not self.process.stdout.closed:
             self.ended()
 
 
@@ -194,9 +194,10 @@ class Program:
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
     """A program to be written; its processes end with the test."""
     made = Program(tmp_path)
+    monkeypatch.setenv("CHECKPOINT_STORE", str(made.store))
     try:
         yield made
     finally:

@@ -118,6 +118,12 @@ def test_a_bar_of_tqdm_that_was_told_where_it_starts_is_not_told_twice() -> None
     assert shown(out) == ["6/10", "7/10", "8/10", "9/10", "10/10"]
 
 
+def test_a_bar_of_tqdm_that_begins_elsewhere_goes_on_from_there() -> None:
+    out = io.StringIO()
+    list(tqdm.tqdm(Resumed(10, 6), file=out, initial=100, total=110, mininterval=0, miniters=1))
+    assert shown(out) == ["100/110", "106/110", "107/110", "108/110", "109/110", "110/110"]
+
+
 def test_a_bar_of_tqdm_that_is_reset_counts_from_nought() -> None:
     out = io.StringIO()
     bar = tqdm.tqdm(Resumed(10, 6), file=out)

@@ -274,6 +274,8 @@ class Attempt:
         job = self.job
         if job.stopped_by(error):
             return
+        if job.saved_entry.status == "done":
+            return  # The result is kept, whatever broke off the cleaning after it.
         if isinstance(error, ConflictError):
             return  # A newer attempt has the word.
         if isinstance(error, KeyboardInterrupt | Preempted):

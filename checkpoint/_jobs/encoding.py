@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from operator import itemgetter
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -166,19 +167,16 @@ class _Walk:
             raise _RefusedError(value, f"it is nested more than {MAX_DEPTH} deep")
         self._around.add(id(value))
         try:
-            return self._branch(value)
+            branch = _BRANCHES.get(type(value))
+            if branch is not None:
+                return branch(self, value)
+            for rule in _RULES:
+                encoded = rule(self, value)
+                if encoded is not None:
+                    return encoded
+            raise _RefusedError(value, "its content is not known here")
         finally:
             self._around.discard(id(value))
-
-    def _branch(self, value: Any) -> bytes:
-        branch = _BRANCHES.get(type(value))
-        if branch is not None:
-            return branch(self, value)
-        for rule in _RULES:
-            encoded = rule(self, value)
-            if encoded is not None:
-                return encoded
-        raise _RefusedError(value, "its content is not known here")
 
     def inside(self, item: Any, form: str, step: object) -> bytes:
         """The encoding of *item*, which *step* leads to."""
@@ -190,7 +188,10 @@ class _Walk:
 
     def fields(self, pairs: Iterable[tuple[str, Any]]) -> bytes:
         """Names and what they stand for, in the order of the names."""
-        return b"".join(_text(name) + self.inside(v, ".{}", name) for name, v in sorted(pairs))
+        encoded = []
+        for name, value in sorted(pairs, key=itemgetter(0)):
+            encoded += [_text(name), self.inside(value, ".{}", name)]
+        return b"".join(encoded)
 
 
 # --- containers -------------------------------------------------------------
@@ -198,8 +199,10 @@ class _Walk:
 
 def _sequence(tag: bytes, cls: Any) -> Callable[[_Walk, Any], bytes]:
     def branch(walk: _Walk, value: Any) -> bytes:
-        items = enumerate(cls.__iter__(value))
-        return piece(tag, b"".join([walk.inside(item, "[{}]", i) for i, item in items]))
+        encoded = []  # no comprehension: on 3.11 it is a call, and the stack is short
+        for index, item in enumerate(cls.__iter__(value)):
+            encoded.append(walk.inside(item, "[{}]", index))
+        return piece(tag, b"".join(encoded))
 
     return branch
 
@@ -213,10 +216,11 @@ def _members(tag: bytes, cls: Any) -> Callable[[_Walk, Any], bytes]:
 
 
 def _entries(walk: _Walk, value: dict[Any, Any]) -> list[bytes]:
-    return [
-        walk.inside(key, " (the key {})", key) + walk.inside(item, "[{}]", key)
-        for key, item in dict.items(value)
-    ]
+    entries = []
+    for key, item in dict.items(value):
+        name = walk.inside(key, " (the key {})", key)
+        entries.append(name + walk.inside(item, "[{}]", key))
+    return entries
 
 
 def _dict(walk: _Walk, value: dict[Any, Any]) -> bytes:

@@ -151,9 +151,8 @@ class _Normaliser(ast.NodeTransformer):
         for part in [*node.decorator_list, *node.bases, *node.keywords]:
             self.visit(part)
         for statement in node.body:
-            # The annotations in a class's body are its fields: they stay.
-            stays = isinstance(statement, ast.AnnAssign)
-            self.generic_visit(statement) if stays else self.visit(statement)
+            # What this returns is dropped: an annotation in a class's body is a field, and stays.
+            self.visit(statement)
         return node
 
     def visit_arg(self, node: ast.arg) -> ast.AST:

@@ -171,6 +171,8 @@ class Job:
         """The state is whole: save it if that is due, and stop if somebody asked for it."""
         if self._stopped is not None:
             raise self._stopped
+        if not self.is_asked and self.watch.only_counts():
+            return
         now = monotonic()
         reason = self.reason(now)
         if reason is not None or self.watch.is_save_due(now):

@@ -1,30 +1,43 @@
 """What a job has done that is not to be done again: an append-only journal.
 
 It is a line of versions beside the job's own.  Each holds what was added since
-the one before, so that a result costs its own bytes and not those of all; now
-and then many are put together into one.
+the one before, so that a result costs its own bytes and not those of all.  When
+there are many, those of turns that are done are deleted, and the newest are put
+together into one: saved first, the others deleted then.  Nothing is kept in
+memory for that, and what a program does to a result is not journaled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
+from checkpoint import _pruning
 from checkpoint._codec import parse_codec
 from checkpoint._jobs.places import Key
 from checkpoint._members import stamp
 from checkpoint._migration import default as migrations
-from checkpoint._model import Snapshot
 from checkpoint._reading import Wish
 from checkpoint._repository import Repository
 from checkpoint._saving import Saving
 from checkpoint._upgrading import Loading, Terms
-from checkpoint.errors import ConflictError, DamagedSnapshotWarning, IntegrityError, warn
+from checkpoint.errors import (
+    ConflictError,
+    DamagedSnapshotWarning,
+    IntegrityError,
+    NotFoundError,
+    warn,
+)
 
 _MANY = 64  # versions that are put together into one
 _TRIES = 100
+_PRUNE_BYTES = 64 << 20  # that were deleted are worth a look at every manifest
+_WISH = Wish(None, False, None)
+
+Slot = tuple[Key, int]  # a place, and the number of the call there
 
 
 @frozen
@@ -38,43 +51,62 @@ class Call:
     chance: Any = None  # the random number generators after it, where it used them
 
 
-Slot = tuple[Key, int]  # a place, and the number of the call there
+@frozen
+class Made:
+    """What a map has made: batches of results, in the order in which they were added."""
+
+    function: str
+    last: Any  # what was added with the newest batch; it holds instead of what was before
+    batches: list[Any] = field(factory=list)
+
+
+Entries = dict[Slot, Call | Made]
+
+
+@frozen
+class _Version:
+    number: int
+    size: int
+    slots: frozenset[Slot]
 
 
 class Journal:
-    """The calls and items that the job *name* has done; read when first asked for."""
+    """The calls and maps of the job *name*; read when first asked for.
 
-    def __init__(self, repository: Repository, name: str, is_past: Callable[[Key], bool]) -> None:
-        self.name = f"{name}/journal"
+    *is_past* says of a place whether, in what is saved of the job, its turn is
+    done.  Each *generation* of a job, from one `reset` to the next, has a
+    journal of its own.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        name: str,
+        is_past: Callable[[Key], bool],
+        generation: int = 0,
+    ) -> None:
+        self.name = f"{name}/journal/{generation}" if generation else f"{name}/journal"
         self._repository = repository
         self._is_past = is_past
         self._saving: Saving | None = None
-        self._calls: dict[Slot, Any] = {}
-        self._items: dict[Slot, dict[Any, Any]] = {}
-        self._versions: list[int] = []
+        self._entries: Entries = {}
+        self._versions: list[_Version] = []
+        self._deleted = 0  # bytes
 
-    def call(self, slot: Slot) -> Call | None:
-        """What was journaled of the call at *slot*."""
+    def take(self, slot: Slot) -> Call | Made | None:
+        """What was journaled at *slot* before this attempt; given once."""
         self._open()
-        found = self._calls.get(slot)
-        return None if found is None else Call(*found)
+        return self._entries.pop(slot, None)
 
     def add_call(self, slot: Slot, call: Call) -> None:
         """Note a call, durably."""
-        entry = call.function, call.arguments, call.shown, call.result, call.chance
-        self._add({slot: entry}, {})
-        self._calls[slot] = entry
-
-    def items(self, slot: Slot) -> dict[Any, Any]:
-        """What was journaled of the items of the map at *slot*, by their keys."""
         self._open()
-        return self._items.setdefault(slot, {})
+        self._add({slot: call})
 
-    def add_items(self, slot: Slot, items: Iterable[tuple[Any, Any]]) -> None:
-        """Note items of a map, durably, all together."""
-        batch = list(items)
-        self._add({}, {slot: batch})
-        self.items(slot).update(batch)
+    def add_batch(self, slot: Slot, function: str, batch: Any, last: Any) -> None:
+        """Note what a map has made, durably, all together."""
+        self._open()
+        self._add({slot: Made(function, last, [batch])})
 
     def clear(self) -> None:
         """Delete all of it."""
@@ -86,68 +118,123 @@ class Journal:
     # --- as versions --------------------------------------------------------
 
     def _open(self) -> None:
-        """Read all versions; put one, so that older attempts can add no more."""
+        """Read all versions, and add one, so that older attempts can add no more."""
         if self._saving is not None:
             return
         saving = Saving(self._repository, self.name, parse_codec("zstd"), None, migrations)
         for _ in range(_TRIES):
             saving.fence = self._repository.line(self.name).highest()
-            self._read()
             try:
+                self._entries, self._versions = {}, []
+                for version in self._read(self._repository.line(self.name).versions()):
+                    self._versions.append(version)
                 self._saving = saving
-                self._put_together() if len(self._versions) >= _MANY else self._add({}, {})
+                self._add({})
                 return
-            except ConflictError:
+            except (ConflictError, NotFoundError):  # An older attempt still writes, or deletes.
                 self._saving = None
         raise ConflictError(f"the journal {self.name!r} is written by another process all the time")
 
-    def _read(self) -> None:
-        self._calls, self._items = {}, {}
-        self._versions = self._repository.line(self.name).versions()
-        for version in self._versions:
+    def _add(self, entries: Entries) -> None:
+        self._versions.append(self._save(entries))
+        if len(self._versions) >= 2 * _MANY:
+            self._put_together()
+
+    def _save(self, entries: Entries) -> _Version:
+        assert self._saving is not None
+        state = _state(entries)
+        meta = {"journal": {key: len(values) for key, values in state.items()}}
+        members: dict[str, Any] = {"metrics": {}, "tags": (), "meta": meta, **stamp()}
+        added = self._saving.save(state, members, None)
+        return _Version(added.version, added.size, frozenset(entries))
+
+    def _read(self, numbers: Sequence[int]) -> Iterator[_Version]:
+        """The versions that are whole; what they hold and may be asked for joins the entries."""
+        for number in numbers:
             try:
-                added = self._load(version)
+                version, entries = self._load(number)
             except IntegrityError as error:
                 warn(f"{error}; what it held is done again", DamagedSnapshotWarning)
                 continue
-            self._calls |= {
-                slot: call for slot, call in added["calls"].items() if self._lives(slot)
-            }
-            for slot, items in added["items"].items():
-                if self._lives(slot):
-                    self._items.setdefault(slot, {}).update(items)
+            for slot, entry in entries.items():
+                if not self._is_past(slot[0]):
+                    _join(self._entries, slot, entry)
+            yield version
 
-    def _lives(self, slot: Slot) -> bool:
-        return not self._is_past(slot[0])
-
-    def _load(self, version: int) -> Any:
-        wish = Wish(None, False, None)
-        manifest, parts = self._repository.read(self.name, version, wish)
+    def _load(self, number: int) -> tuple[_Version, Entries]:
+        manifest, parts = self._repository.read(self.name, number, _WISH)
         loading = Loading(Terms(migrations, "raise", "warn"), manifest.types)
         loading.check()
 
         def again() -> Any:
-            return self._repository.read(self.name, version, wish)[1][:-1]
+            return self._repository.read(self.name, number, _WISH)[1][:-1]
 
-        return loading.load(parts[-1], parts[:-1], again)
+        entries = _entries(loading.load(parts[-1], parts[:-1], again))
+        return _Version(number, manifest.size, frozenset(entries)), entries
 
-    def _add(self, calls: dict[Slot, Any], items: dict[Slot, list[tuple[Any, Any]]]) -> None:
-        self._open()
-        self._versions.append(self._save(calls, items).version)
-        if len(self._versions) > 2 * _MANY:
-            self._put_together()
-
-    def _save(self, calls: Any, items: Any) -> Snapshot:
-        assert self._saving is not None
-        meta = {"journal": {"calls": len(calls), "items": sum(map(len, items.values()))}}
-        members: dict[str, Any] = {"metrics": {}, "tags": (), "meta": meta, **stamp()}
-        return self._saving.save({"calls": calls, "items": items}, members, None)
+    # --- few of them --------------------------------------------------------
 
     def _put_together(self) -> None:
-        """Put all that may be asked for into one version, and delete the others."""
-        self._calls = {slot: call for slot, call in self._calls.items() if self._lives(slot)}
-        self._items = {slot: items for slot, items in self._items.items() if self._lives(slot)}
-        kept = {slot: [*items.items()] for slot, items in self._items.items()}
-        added = self._save(self._calls, kept)
-        self._repository.delete(self.name, self._versions)
-        self._versions = [added.version]
+        """Delete what nobody can ask for; put the newest of the others together."""
+        live = [each for each in self._versions if self._lives(each)]
+        doomed = [each for each in self._versions if not self._lives(each)]
+        if len(live) >= _MANY:
+            at = len(live) - _how_many([each.size for each in live])
+            joined: Entries = {}
+            for each in live[at:]:
+                for slot, entry in self._load(each.number)[1].items():
+                    if not self._is_past(slot[0]):
+                        _join(joined, slot, entry)
+            doomed += live[at:]
+            live[at:] = [self._save(joined)]
+        self._versions = live
+        self._delete(doomed)
+
+    def _lives(self, version: _Version) -> bool:
+        return not all(self._is_past(place) for place, _ in version.slots)
+
+    def _delete(self, doomed: Sequence[_Version]) -> None:
+        self._repository.delete(self.name, [each.number for each in doomed])
+        self._deleted += sum(each.size for each in doomed)
+        if self._deleted >= _PRUNE_BYTES:
+            self._deleted = 0
+            with suppress(ConflictError):  # Another process prunes, for this one too.
+                _pruning.prune(self._repository)
+
+
+def _how_many(sizes: Sequence[int]) -> int:
+    """Of so many bytes each, how many of the last to put together.
+
+    A version waits until as much as it holds has come after it: so no result is
+    written again more often than the number of times that the journal doubles.
+    """
+    total = 0
+    for number, size in enumerate(reversed(sizes)):
+        if number >= _MANY and size > total:
+            return number
+        total += size
+    return len(sizes)
+
+
+def _join(entries: Entries, slot: Slot, entry: Call | Made) -> None:
+    before = entries.get(slot)
+    if isinstance(before, Made) and isinstance(entry, Made):
+        entry = Made(entry.function, entry.last, [*before.batches, *entry.batches])
+    entries[slot] = entry
+
+
+def _state(entries: Entries) -> dict[str, list[Any]]:
+    """*entries* as plain values: no class of ours is in what is saved."""
+    state: dict[str, list[Any]] = {"calls": [], "maps": []}
+    for slot, entry in entries.items():
+        if isinstance(entry, Call):
+            said = entry.function, entry.arguments, entry.shown
+            state["calls"].append((slot, *said, entry.result, entry.chance))
+        else:
+            state["maps"].append((slot, entry.function, entry.last, entry.batches))
+    return state
+
+
+def _entries(state: Any) -> Entries:
+    calls = {slot: Call(*entry) for slot, *entry in state["calls"]}
+    return calls | {slot: Made(*entry) for slot, *entry in state["maps"]}

@@ -89,18 +89,17 @@ def _tqdm_codes() -> list[CodeType]:
 
 
 def _adopt_tqdm(bar: Any, position: int) -> None:
-    if bar.disable or position <= bar.initial:
+    # One whose `initial` is the position was told already.
+    if bar.disable or position in (0, bar.initial):
         return
     # `__iter__` has read the bar's counter by now, and writes it back at the end: only
     # what is shown can still be changed, and that is a property of the class.
     kind: Any = type(bar)
     bar.__class__ = _resumed(kind)
-    bar.skipped = position - bar.initial
-    if "disp" in vars(bar):  # In a notebook, the method of the class that it was.
-        bar.disp = bar.display
+    bar.skipped = position
     if hasattr(bar, "_prog"):  # A bar of tqdm that rich draws.
-        bar._prog.reset(bar._task_id, completed=position)
-        bar._prog = _Ahead(bar._prog, bar.skipped)
+        bar._prog.reset(bar._task_id, completed=bar.n + position)
+        bar._prog = _Ahead(bar._prog, position)
     if bar.delay <= 0:
         bar.refresh(lock_args=bar.lock_args)
 

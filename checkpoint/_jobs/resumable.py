@@ -61,7 +61,7 @@ class Resumable:
         check(function, unsaved=unsaved)
         if name is None and "<" in function.__qualname__:
             job_name(function)  # Says why it has none.
-        self._code: Code | None = None
+        self._code = fingerprint(function)  # now: the file may be edited while the program runs
 
     def __reduce__(self) -> str:
         return self._function.__qualname__
@@ -144,8 +144,6 @@ class Resumable:
         self, arguments: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Attempt:
         parent = current.get()
-        if self._code is None:
-            self._code = fingerprint(self._function)
         entry = Entry(self.name, shown(arguments), "running")
         name = self._id(arguments, args, kwargs)
         if parent is None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Protocol
 
+from checkpoint._difference import difference
 from checkpoint._jobs import chance
 from checkpoint._jobs.identity import shown, told
-from checkpoint._jobs.journal import Call, Journal
-from checkpoint._jobs.marks import mark_of
+from checkpoint._jobs.journal import Call, Journal, Made
+from checkpoint._jobs.marks import Mark, mark_of
 from checkpoint._jobs.places import Node
-from checkpoint.errors import JobError, ReplayError
+from checkpoint._outline import Source
+from checkpoint.errors import JobError, ReplayError, SerializationError
+
+_RESULT = re.compile(r"state\['calls'\]\[0\]\[4\]")  # where the journal has it
+_PLAIN = (FunctionType, BuiltinFunctionType, type)
 
 
 class Host(Protocol):
@@ -30,44 +37,61 @@ def called(
 ) -> Any:
     """The result of a call, from the journal or made now."""
     host.rest()
-    number = host.here.call()
-    slot = host.here.key(), number
-    call = Call(name_of(function), _told(args, kwargs), _shown(function, args, kwargs), None)
-    found = host.journal.call(slot)
+    slot = host.here.key(), host.here.call()
+    given = _given(function, args, kwargs)
+    arguments = tuple(f"{label} {told(value)}" for label, value in given.items())
+    call = Call(name_of(function), arguments, _shown(function, args, kwargs), None)
+    found = host.journal.take(slot)
     if found is not None:
-        check_same(number, found, call)
+        found = _checked(f"step {slot[1]}", found, call)
         if found.chance is not None:
             chance.restore(found.chance)
         return found.result
-    before = chance.captured()
-    marks = _marks(function, args, kwargs)
+    step = f"step {slot[1]}, {call.shown}"
+    before, marks = chance.captured(), _marks(given)
     result = function(*args, **kwargs)
-    _check_unchanged(number, call, marks, _marks(function, args, kwargs))
+    _check_unchanged(step, marks, _marks(given))
     after = chance.captured()
     used = after if chance.unlike(before, after) else None
-    host.journal.add_call(slot, Call(call.function, call.arguments, call.shown, result, used))
+    try:
+        host.journal.add_call(slot, Call(call.function, arguments, call.shown, result, used))
+    except SerializationError as error:
+        raise retold(error, _RESULT, "result", f"the result of {step}, cannot be kept") from error
     host.rest()
     return result
 
 
 def name_of(function: Callable[..., Any]) -> str:
     """`module:qualname` of what is called, or of its class."""
+    while isinstance(function, functools.partial):
+        function = function.func
     named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}:{named.__qualname__}"
+    name = getattr(function, "__name__", "") if named is type(function) else ""
+    return f"{named.__module__ or 'builtins'}:{named.__qualname__}{name and ' ' + name}"
 
 
-def check_same(number: int, found: Call, call: Call) -> None:
-    """ReplayError if the journal has another call than the one that is made."""
-    if (found.function, found.arguments) != (call.function, call.arguments):
-        raise ReplayError(
-            f"step {number}: the journal has {found.shown}, the program calls {call.shown}; "
-            "the calls up to where it stopped must be the same, or begin anew with reset()"
-        )
+def retold(
+    error: SerializationError, where: re.Pattern[str], by: str, what: str
+) -> SerializationError:
+    """*error* as the program knows it: *what* is wrong, and the path in it."""
+    path = where.sub(by, error.path or by, count=1)
+    return SerializationError(f"{what}: {error}".replace(error.path or "\0", path), path=path)
 
 
-def _told(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
-    named = (f"{name}={told(value)}" for name, value in sorted(kwargs.items()))
-    return (*map(told, args), *named)
+def _checked(step: str, found: Call | Made, call: Call) -> Call:
+    """What the journal has; ReplayError if it is another call than the one that is made."""
+    if isinstance(found, Made):
+        was = f"a map of {found.function}"
+    elif (found.function, found.arguments) == (call.function, call.arguments):
+        return found
+    else:
+        was = found.shown
+        if was == call.shown:
+            was = f"{was} of {', '.join(sorted({*found.arguments} ^ {*call.arguments})) or found.function}"
+    raise ReplayError(
+        f"{step}: the journal has {was}, the program calls {call.shown}; "
+        "the calls up to where it stopped must be the same, or begin anew with reset()"
+    )
 
 
 def _shown(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -78,23 +102,47 @@ def _shown(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[
     return f"{name}({', '.join(parts)})"
 
 
-def _marks(
+# --- what is given to a call ------------------------------------------------
+
+
+def _given(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> list[str]:
+) -> dict[str, Any]:
+    """All that a call is made of beside the code: its arguments, and what is bound to it."""
+    given = {f"argument {number}": value for number, value in enumerate(args, 1)}
+    given |= {f"argument {name}": kwargs[name] for name in sorted(kwargs)}
+    bound: Any = function
+    while isinstance(bound, functools.partial):
+        inner = _given(len, bound.args, bound.keywords)
+        given |= {f"{label} of partial {len(given)}": value for label, value in inner.items()}
+        bound = bound.func
+    owner = getattr(bound, "__self__", None)
+    if isinstance(bound, MethodType) or (owner is not None and not isinstance(owner, ModuleType)):
+        given["the object of the method"] = owner
+    elif not isinstance(bound, _PLAIN):
+        given["the object that is called"] = bound
+    return given
+
+
+def _marks(given: Mapping[str, Any]) -> dict[str, Mark]:
     """What was given to a call, to see whether it changes it."""
-    owner = getattr(function, "__self__", None)
-    values = [*args, *kwargs.values()]
-    if owner is not None and not isinstance(owner, type | ModuleType):
-        values.append(owner)
-    return [mark.digest if (mark := mark_of(value)) else "" for value in values]
+    marks = {label: mark_of(value) for label, value in given.items()}
+    return {label: mark for label, mark in marks.items() if mark is not None}
 
 
-def _check_unchanged(number: int, call: Call, before: list[str], after: list[str]) -> None:
-    if before != after:
-        which = next(
-            n for n, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]
-        )
+def _check_unchanged(step: str, before: Mapping[str, Mark], after: Mapping[str, Mark]) -> None:
+    for label, mark in before.items():
+        now = after.get(label)
+        if now is None or now.digest == mark.digest:
+            continue
+        changes = ""
+        if mark.stream is not None and now.stream is not None:
+            sides = Source(mark.stream), Source(now.stream)
+            found = difference(*sides, mark.buffers, now.buffers)
+            if not found:
+                continue  # Its parts are shared in another way; they are what they were.
+            changes = ": " + "; ".join(str(change) for change in found[:3])
         raise JobError(
-            f"step {number}, {call.shown}, has changed what it was given (number {which + 1}); "
-            "a replay would not: have it return what is new, or do it in the body of a loop"
+            f"{step}, has changed what it was given, {label}{changes}; a replay would not: "
+            "have it return what is new, or do it in the body of a loop"
         )

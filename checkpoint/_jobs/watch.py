@@ -67,6 +67,13 @@ class Watch:
         """A loop begins: the time until now was no turn."""
         self._looked = monotonic()
 
+    def only_counts(self) -> bool:
+        """Whether this turn is none to save after, and the number of turns is all that tells."""
+        if self._left <= 1 or self.ends != inf:
+            return False
+        self._left -= 1
+        return True
+
     def is_save_due(self, now: float) -> bool:
         """Whether to save after this turn."""
         if self._turns is None:
