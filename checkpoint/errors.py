@@ -9,11 +9,11 @@
     ├── MigrationError               a class moved or changed: register a rename or a migration
     ├── UnsafeError                  the trust policy said no
     ├── SerializationError           the graph holds something that cannot be saved: says where
-    ├── StoreError                   disk or network; see `__cause__` and `retryable`
-    └── JobError                     a job cannot go on as it is
-        ├── UnsavedStateError        a resume would lose it; found at decoration (also TypeError)
-        ├── ReplayError              the program takes another way than its journal says
-        └── CrashLoopError           it dies again and again at one place; see `failures`
+    ├── JobError                     a job cannot go on as it is
+    │   ├── UnsavedStateError        a resume would lose it; found at decoration (also TypeError)
+    │   ├── ReplayError              the program takes another way than its journal says
+    │   └── CrashLoopError           it dies again and again at one place; see `failures`
+    └── StoreError                   disk or network; see `__cause__` and `retryable`
 
 A message says what, which, and what to do.  `TypeError` and `ValueError` stay
 for programming mistakes.  Only the message is positional, so that an error

@@ -22,7 +22,7 @@ from checkpoint._jobs.fingerprint import Code, changed, difference
 from checkpoint._jobs.job import Job, current
 from checkpoint._jobs.ledger import Entry, Ledger, Owner, entry_of, lease_key, said
 from checkpoint._jobs.progress import resumed_line
-from checkpoint._jobs.stopping import SIGNALS, Preempted, say, stops
+from checkpoint._jobs.stopping import SIGNALS, Preempted, check_signals, say, stops
 from checkpoint._jobs.watch import Every, Span, Watch, end_of
 from checkpoint._repository import Repository
 from checkpoint.errors import (
@@ -55,6 +55,7 @@ class Rules:
 
     def __attrs_post_init__(self) -> None:
         Watch(self.every)
+        check_signals(self.signals)
         end_of(self.deadline, {}, 0.0)
         for name, allowed in (("on_busy", OnBusy), ("on_code_change", OnCodeChange)):
             if getattr(self, name) not in get_args(allowed):
@@ -62,7 +63,7 @@ class Rules:
                 raise ValueError(f"{name} is one of {choices}, not {getattr(self, name)!r}")
         if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
             raise ValueError(f"max_attempts is a number from 1 on, not {self.max_attempts!r}")
-        if not self.grace > 0:
+        if not (isinstance(self.grace, int | float) and self.grace > 0):
             raise ValueError(f"grace is a number of seconds above 0, not {self.grace!r}")
 
 
@@ -155,8 +156,9 @@ class Attempt:
         if ended and not isinstance(store, Locking):
             return None
         if rules.on_busy == "steal-if-dead" and owner is not None:
-            alive = owner.host == Owner.here().host and not owner.is_dead()
-            if not alive:
+            # Where a lock is held, whoever holds it lives, unless that is no owner at all.
+            there = isinstance(store, Locking) or owner.host == Owner.here().host
+            if owner.is_dead() or not there:
                 return None
         raise ConflictError(
             f"{self._fresh.title} is run by {owner or 'another process'} now; wait for it with "
@@ -167,7 +169,7 @@ class Attempt:
     # --- open ---------------------------------------------------------------
 
     def _open(self, ledger: Ledger, stack: ExitStack) -> None:
-        rules, record = self._rules, {}
+        rules, record, last_status = self._rules, {}, ""
         newest = ledger.newest()
         entry = evolve(self._fresh, code=self._code.digest, source=self._code.text)
         if newest is not None:
@@ -178,27 +180,30 @@ class Attempt:
             if last.status == "reset":
                 entry = evolve(entry, generation=last.generation + 1)
             else:
-                record = ledger.load()
+                record, last_status = ledger.load(), last.status
                 entry = self._continued(last, entry)
         entry = evolve(
             entry, status="running", attempt=entry.attempt + 1, owner=asdict(Owner.here())
         )
-        if record.get("loops"):
-            ledger.restamp(said(entry))
-        else:
-            ledger.save({}, said(entry))
-            record = {}
         ends = end_of(rules.deadline, dict(os.environ), monotonic())
         if self._parent is not None:
             ends = min(ends, self._parent.watch.ends)
-        job = Job(ledger, entry, record, Watch(rules.every, ends), rules.every, rules.grace)
+        watch = Watch(rules.every, ends)
+        job = Job(ledger, entry, record, watch, rules.every, rules.grace, self._parent)
         self.job = job
+        # What it draws before its first loop is the same in every attempt.
+        if record:
+            ledger.restamp(said(entry))
+            chance.restore(job.root.begun)
+        else:
+            job.root.begun = chance.captured()
+            job.put(job.record(job.root))
         main = stops.enter(job.watch, rules.signals, rules.grace)
         stack.callback(stops.leave, job.watch, main=main)
         self._token = current.set(job)
         stack.callback(current.reset, self._token)
         if self._parent is None:
-            self._say(entry, was_done=newest is not None and entry_of(newest).status == "done")
+            self._say(entry, was_done=bool(record) and last_status == "done")
 
     def _continued(self, last: Entry, fresh: Entry) -> Entry:
         """What the next attempt begins with; CrashLoopError if it is one too many."""
@@ -214,7 +219,8 @@ class Attempt:
             raise CrashLoopError(
                 f"{last.title} was begun {stuck} times and got no further than "
                 f"{last.position or 'its beginning'}; mend what is wrong, or allow more with "
-                "max_attempts=, or begin anew with reset()\n" + "\n".join(failures),
+                "max_attempts=, or begin anew with reset()\n"
+                + "\n".join(failure.strip().rpartition("\n")[2] for failure in failures),
                 failures=failures,
                 name=self._name,
             )
@@ -274,22 +280,28 @@ class Attempt:
         job = self.job
         if job.stopped_by(error):
             return
-        if job.saved_entry.status == "done":
-            return  # The result is kept, whatever broke off the cleaning after it.
-        if isinstance(error, ConflictError):
-            return  # A newer attempt has the word.
-        if isinstance(error, KeyboardInterrupt | Preempted):
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "preempted"
-            entry = evolve(job.saved_entry, status=status)
-        else:
-            lines = "".join(traceback.format_exception(error))[-_TRACE:]
-            where = f", after {job.saved_entry.position}" if job.saved_entry.position else ""
-            entry = job.saved_entry.failed(f"attempt {job.attempt}{where}: {lines}")
+        entry: Entry | None = job.saved_entry
         try:
-            job.ledger.restamp(said(entry))
+            entry = job.ledger.caught_up(job.saved_entry)
+            if entry is None:
+                return  # A newer attempt has the word.
+            if entry.status == "done":
+                return  # The result is kept, whatever broke off the cleaning after it.
+            job.ledger.restamp(said(_ended(entry, error)))
         except CheckpointError as failure:
             with suppress(Exception):
                 error.add_note(f"checkpoint: and this could not be noted: {failure}")
-        if isinstance(error, Exception) and self._parent is None:
-            where = f"from {job.saved_entry.position}" if job.saved_entry.position else "anew"
+        if entry is not None and isinstance(error, Exception) and self._parent is None:
+            where = f"from {entry.position}" if entry.position else "anew"
             error.add_note(f"checkpoint: {job.entry.title} goes on {where} when it is called again")
+
+
+def _ended(entry: Entry, error: BaseException) -> Entry:
+    """*entry* of an attempt that *error* has ended."""
+    if isinstance(error, KeyboardInterrupt):
+        return evolve(entry, status="interrupted")
+    if isinstance(error, Preempted):
+        return evolve(entry, status="preempted")
+    lines = "".join(traceback.format_exception(error))[-_TRACE:]
+    where = f", after {entry.position}" if entry.position else ""
+    return entry.failed(f"attempt {entry.attempt}{where}: {lines}")

@@ -466,7 +466,7 @@ def program_name(names: Mapping[str, Any]) -> str | None:
     if spec is not None and spec.name not in ("__main__", "__mp_main__"):
         return str(spec.name)
     file = names.get("__file__")
-    if file is None:
+    if file is None or str(file).startswith("<"):
         return None
     folder, name = os.path.split(os.path.abspath(str(file)))
     if name == "__main__.py":  # a folder or a zip file that was run

@@ -6,8 +6,9 @@ import functools
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from checkpoint._jobs.ledger import Entry, Ledger, said
 from checkpoint._jobs.loops import Loop
 from checkpoint._jobs.maps import Failed, OnError, Ways, mapped
 from checkpoint._jobs.marks import Mark, mark_of
-from checkpoint._jobs.places import Node
+from checkpoint._jobs.places import Key, Node
 from checkpoint._jobs.steps import called
 from checkpoint._jobs.stopping import exception_for, stops
 from checkpoint._jobs.watch import Every, Watch
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 _BUILDERS = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType,
              functools.partial)  # fmt: skip
+_STATE_OF = re.compile(r"state\['(\w+)'\]")
 _STATE = re.compile(r"state\['state'\]\['(\w+)'\]")
 
 
@@ -48,14 +50,25 @@ class Job:
         watch: Watch,
         every: Every,
         grace: float,
+        parent: Job | None = None,
     ) -> None:
         self.watch = watch
         self.grace = grace
+        self.calls = Watch(None, watch.ends)  # knows how long a journaled call takes
         self._every = every
+        self._parent = parent
         self.entry = self.saved_entry = entry
         self.root = Node.restored(record["loops"]) if record else Node()
+        self._saved = Node.restored(self.root.saved())  # as the newest version has it
         self.ledger = ledger
-        self.journal = Journal(ledger.repository, ledger.name, self.root.is_past)
+        self.journal = Journal(
+            ledger.repository,
+            ledger.name,
+            self._is_past,
+            entry.generation,
+            self.got_further,
+            ledger.check_newest,
+        )
         self.yielded: Any = record.get("yielded")
         self._asked: str | None = None
         self._stopped: BaseException | None = None
@@ -152,19 +165,48 @@ class Job:
     # --- safe points --------------------------------------------------------
 
     def begin(self, node: Node, keeper: Any) -> None:
-        """A loop begins, or goes on."""
-        self._meet(node)
+        """A loop begins, or goes on: it takes its items with the random numbers that it had."""
+        self._check_way(node)
+        if self._target is not None and node.begun is not None:
+            chance.restore(node.begun)
+        else:
+            node.begun = chance.captured()
+        if keeper is not None and not node.done:
+            self._keepers[node] = keeper
+            node.state = node.state or {"at": node.position, "value": keeper.state_dict()}
+
+    def arrive(self, node: Node) -> None:
+        """A loop is where it stopped: what follows has the random numbers that it had then."""
         if not node.done:
             self._here = node
             self.watch.begin()
-            if keeper is not None:
-                self._keepers[node] = keeper
-                node.state = node.state or {"at": node.position, "value": keeper.state_dict()}
+        if self._target is None:
+            node.turned = {"at": node.position, "chance": node.begun}
+        elif node.names() == self._target:
+            self._target = None
+            self.restore_chance()
+            self._check_replayed()
+        elif node.turned is not None and node.turned["at"] == node.position:
+            chance.restore(node.turned["chance"])
+
+    @contextmanager
+    def inside(self, node: Node) -> Iterator[None]:
+        """While a journaled call is made: what it calls in turn is filed under *node*."""
+        before, self._here = self._here, node
+        try:
+            yield
+        finally:
+            self._here = before
+
+    def turn(self, node: Node) -> None:
+        """A turn with loops in it has ended; a resume in one of the next turn begins here."""
+        node.turned = {"at": node.position, "chance": chance.captured()}
 
     def end(self, node: Node) -> None:
         """A loop is done."""
         if node.above is not None and self._here is node:
             self._here = node.above
+            self.turn(node)
         self._keepers.pop(node, None)
 
     def safe_point(self, node: Node) -> None:
@@ -172,6 +214,11 @@ class Job:
         if self._stopped is not None:
             raise self._stopped
         if not self.is_asked and self.watch.only_counts():
+            return
+        if self._target is not None:
+            # On the way to where it was saved, the state is that of there.
+            self.rest()
+            self.watch.look_again()
             return
         now = monotonic()
         reason = self.reason(now)
@@ -182,20 +229,20 @@ class Job:
         if reason is not None:
             self.stop(reason)
 
-    def rest(self) -> None:
+    def rest(self, watch: Watch | None = None) -> None:
         """Stop, if asked to: what is journaled is safe, and the state as at the last save."""
         self._go_on()
-        reason = self.reason(monotonic())
+        reason = self.reason(monotonic(), watch)
         if reason is not None:
             self.entry = evolve(self.saved_entry, status=_status(reason))
             self.ledger.restamp(said(self.entry))
             self.stop(reason)
 
-    def reason(self, now: float) -> str | None:
-        """Why to stop now."""
+    def reason(self, now: float, watch: Watch | None = None) -> str | None:
+        """Why to stop now; *watch* knows how long a call takes, else a turn of a loop counts."""
         if stops.reason is not None or self._asked is not None:
             return stops.reason or self._asked
-        return "its deadline" if self.watch.ends_too_late(now) else None
+        return "its deadline" if (watch or self.watch).ends_too_late(now) else None
 
     @property
     def is_asked(self) -> bool:
@@ -204,7 +251,7 @@ class Job:
 
     def batches(self) -> Watch:
         """When to journal what a map has made."""
-        return Watch(self._every)
+        return Watch(self._every, self.watch.ends)
 
     def stop(self, reason: str) -> None:
         """Leave the function; what is saved is saved."""
@@ -226,6 +273,9 @@ class Job:
                 "which it is not, or raise it again"
             ) from self._stopped
 
+    def _is_past(self, key: Key) -> bool:
+        return self._saved.is_past(key)
+
     def _go_on(self) -> None:
         if self._stopped is not None:
             raise self._stopped
@@ -241,6 +291,8 @@ class Job:
             stuck=0,
         )
         self.put(self.record(node))
+        if self._parent is not None:
+            self._parent.got_further()
         self.watch.saved(begun)
 
     def record(self, node: Node) -> dict[str, Any]:
@@ -259,9 +311,21 @@ class Job:
             self.ledger.save(record, said(self.entry))
         except SerializationError as error:
             path = _STATE.sub(r"state.\1", error.path or "").replace("state['yielded']", "state")
+            path = path.replace("state['result']", "result")
             told_as = str(error).replace(error.path or "\0", path)
             raise SerializationError(told_as, path=path, name=error.name) from error
         self.saved_entry = self.entry
+        if "loops" in record:
+            self._saved = Node.restored(record["loops"])
+
+    def got_further(self) -> None:
+        """Something was journaled, or a job in this one has saved: it is in no crash loop."""
+        if self.saved_entry.stuck:
+            self.saved_entry = evolve(self.saved_entry, stuck=0)
+            self.entry = evolve(self.entry, stuck=0)
+            self.ledger.restamp(said(self.saved_entry))
+        if self._parent is not None:
+            self._parent.got_further()
 
     def worked(self, now: float) -> float:
         """Seconds of work that are kept if it is saved *now*."""
@@ -274,18 +338,17 @@ class Job:
 
     # --- a resume meets the place where it was saved ------------------------
 
-    def _meet(self, node: Node) -> None:
-        if self._target is None:
-            return
-        names = node.names()
-        if names == self._target:
-            self._target = None
-            self.restore_chance()
-            self._check_replayed()
-        elif self._target[: len(names)] != names and not (node.position or node.done):
+    def _check_way(self, node: Node) -> None:
+        """ReplayError for a loop that was not there on the way to where it was saved."""
+        target, names = self._target, node.names()
+        if (
+            target is not None
+            and target[: len(names)] != names
+            and not (node.position or node.done)
+        ):
             raise ReplayError(
-                f"{self.entry.title} was saved in {' / '.join(self._target)!r}, and came to "
-                f"{' / '.join(names)!r} first, of which nothing is saved; name the loops if "
+                f"{self.entry.title} was saved in {' / '.join(target)}, and came to "
+                f"{' / '.join(names)} first, of which nothing is saved; name the loops if "
                 "their order has changed, or begin anew with reset()"
             )
 
@@ -300,22 +363,30 @@ class Job:
         return mark_of({name: found[name] for name in self._restored if name in found})
 
     def _check_replayed(self) -> None:
-        """Warn if what comes before the loop has changed the state that was restored."""
+        """ReplayError if what comes before the loop has changed the state that was restored."""
         before, self._mark = self._mark, None
         if before is None:
             return
         after = self._marked()
         if after is None or after.digest == before.digest:
             return
-        changes = ""
-        if before.stream is not None and after.stream is not None:
-            sides = (Source(before.stream), Source(after.stream))
-            found = difference(*sides, before.buffers, after.buffers)
-            changes = ": " + "; ".join(str(change) for change in found[:3])
-        warn(
-            f"{self.entry.title} has resumed, and what comes before the loop has changed the state "
-            f"once more{changes}; what must not be done twice belongs in job.step or in the loop",
-            JobWarning,
+        if before.stream is None or after.stream is None:
+            warn(
+                f"{self.entry.title} goes on, and what comes before the loop may have changed its "
+                "state once more; it is too large to say what",
+                JobWarning,
+            )
+            return
+        sides = (Source(before.stream), Source(after.stream))
+        found = difference(*sides, before.buffers, after.buffers)
+        if not found:
+            return  # Equal strings may be one object, or two.
+        changes = ": " + "; ".join(_STATE_OF.sub(r"state.\1", str(one)) for one in found[:3])
+        raise ReplayError(
+            f"{self.entry.title} goes on from its last save, and what comes before the loop "
+            f"{' / '.join(self._here.names())} has changed the state once more{changes}; "
+            "what must not be done twice belongs in the body of the loop, or in job.step; loops "
+            "in a plain loop need a name each, such as name=f'round {n}'"
         )
 
 

@@ -9,7 +9,7 @@ memory for that, and what a program does to a result is not journaled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -83,11 +83,15 @@ class Journal:
         repository: Repository,
         name: str,
         is_past: Callable[[Key], bool],
-        generation: int = 0,
+        generation: int = 1,
+        noted: Callable[[], object] = lambda: None,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
-        self.name = f"{name}/journal/{generation}" if generation else f"{name}/journal"
+        self.name = f"{name}/journal/{generation}"
         self._repository = repository
         self._is_past = is_past
+        self._noted = noted  # called when something was added
+        self._check = check  # raises if a newer attempt has begun
         self._saving: Saving | None = None
         self._entries: Entries = {}
         self._versions: list[_Version] = []
@@ -121,13 +125,14 @@ class Journal:
         """Read all versions, and add one, so that older attempts can add no more."""
         if self._saving is not None:
             return
+        self._check()
         saving = Saving(self._repository, self.name, parse_codec("zstd"), None, migrations)
         for _ in range(_TRIES):
             saving.fence = self._repository.line(self.name).highest()
             try:
-                self._entries, self._versions = {}, []
-                for version in self._read(self._repository.line(self.name).versions()):
-                    self._versions.append(version)
+                self._entries = {}
+                numbers = self._repository.line(self.name).versions()
+                self._versions = self._read(numbers, self._entries)
                 self._saving = saving
                 self._add({})
                 return
@@ -136,7 +141,11 @@ class Journal:
         raise ConflictError(f"the journal {self.name!r} is written by another process all the time")
 
     def _add(self, entries: Entries) -> None:
+        if entries:
+            self._check()
         self._versions.append(self._save(entries))
+        if entries:
+            self._noted()
         if len(self._versions) >= 2 * _MANY:
             self._put_together()
 
@@ -148,8 +157,9 @@ class Journal:
         added = self._saving.save(state, members, None)
         return _Version(added.version, added.size, frozenset(entries))
 
-    def _read(self, numbers: Sequence[int]) -> Iterator[_Version]:
-        """The versions that are whole; what they hold and may be asked for joins the entries."""
+    def _read(self, numbers: Sequence[int], into: Entries) -> list[_Version]:
+        """The versions that are whole; *into* gets what they hold and somebody may ask for."""
+        read = []
         for number in numbers:
             try:
                 version, entries = self._load(number)
@@ -158,8 +168,9 @@ class Journal:
                 continue
             for slot, entry in entries.items():
                 if not self._is_past(slot[0]):
-                    _join(self._entries, slot, entry)
-            yield version
+                    _join(into, slot, entry)
+            read.append(version)
+        return read
 
     def _load(self, number: int) -> tuple[_Version, Entries]:
         manifest, parts = self._repository.read(self.name, number, _WISH)
@@ -181,11 +192,7 @@ class Journal:
         if len(live) >= _MANY:
             at = len(live) - _how_many([each.size for each in live])
             joined: Entries = {}
-            for each in live[at:]:
-                for slot, entry in self._load(each.number)[1].items():
-                    if not self._is_past(slot[0]):
-                        _join(joined, slot, entry)
-            doomed += live[at:]
+            doomed += self._read([each.number for each in live[at:]], joined)
             live[at:] = [self._save(joined)]
         self._versions = live
         self._delete(doomed)

@@ -123,6 +123,7 @@ class Ledger:
         self.name = name
         self.repository = repository
         self._terms = Terms(migrations, "raise", "warn")
+        self._process = os.getpid()
         self._saving = Saving(repository, name, parse_codec("zstd"), keep, migrations)
         self._saving.fence = repository.line(name).highest()
 
@@ -159,6 +160,26 @@ class Ledger:
         saving.clean(added)
         return added
 
+    def check_newest(self) -> None:
+        """ConflictError if a newer attempt has begun."""
+        with self._fenced():
+            if self.repository.line(self.name).highest() != self._saving.fence:
+                raise ConflictError(f"{self.name!r} has a newer version", name=self.name)
+
+    def caught_up(self, entry: Entry) -> Entry | None:
+        """What the newest version says, if it is of the attempt that *entry* is of.
+
+        That may be more than the attempt knows: an interrupt can break a save
+        off after its version was made.
+        """
+        newest = self.newest()
+        last = None if newest is None else entry_of(newest)
+        if last is None or (last.generation, last.attempt) != (entry.generation, entry.attempt):
+            return None
+        assert newest is not None
+        self._saving.fence = self._saving.parent = newest.version
+        return last
+
     def keep_newest(self) -> None:
         """Delete all versions but the newest, and those that are archived."""
         newest = self._saving.parent
@@ -183,6 +204,12 @@ class Ledger:
         return {"metrics": {}, "tags": (), "meta": dict(meta), **stamp()}
 
     def _fenced(self) -> _Fenced:
+        if os.getpid() != self._process:
+            raise JobError(
+                f"this process was forked from the one that works on {self.name!r}, which alone "
+                "saves it; end a child with os._exit(), or use multiprocessing",
+                name=self.name,
+            )
         return _Fenced(self.name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from dis import opmap
 from itertools import islice
 from time import monotonic
 from types import CodeType
@@ -16,6 +17,8 @@ from checkpoint.errors import JobError, ReplayError
 
 T = TypeVar("T")
 
+_FOR = opmap["GET_ITER"]  # what a `for` calls `__iter__` by, in contrast to a function
+
 
 class Host(Protocol):
     """What a loop needs of its job."""
@@ -23,6 +26,10 @@ class Host(Protocol):
     watch: Watch
 
     def begin(self, node: Node, keeper: Any) -> None: ...
+
+    def arrive(self, node: Node) -> None: ...
+
+    def turn(self, node: Node) -> None: ...
 
     def safe_point(self, node: Node) -> None: ...
 
@@ -56,6 +63,13 @@ class Loop(Generic[T]):
         return self._node.total
 
     def __iter__(self) -> Iterator[T]:
+        frame = sys._getframe(1)
+        if frame.f_code.co_code[frame.f_lasti] != _FOR:
+            raise JobError(
+                "job.loop is given to a function, which may ask for the next item before the body "
+                "is done with the last, or counts anew on a resume; loop over it directly, and "
+                "give the others to it: job.loop(enumerate(items))"
+            )
         turns, node = self._turns(), self._node
         if not self._progress:
             return turns
@@ -67,10 +81,14 @@ class Loop(Generic[T]):
         host, node, watch = self._host, self._node, self._host.watch
         self._check_taker(sys._getframe(1))
         host.begin(node, self._items if _keeps_state(self._items) else None)
+        left = self._left()
+        host.arrive(node)
         try:
-            for item in self._left():
+            for item in left:
                 yield item
                 node.position += 1
+                if node.inner:
+                    host.turn(node)
                 if monotonic() >= watch.due:
                     host.safe_point(node)
         except GeneratorExit:  # `break`, or an error that the function catches outside
@@ -101,7 +119,7 @@ class Loop(Generic[T]):
         done = node.position
         if _keeps_state(items) and node.state is not None:
             items.load_state_dict(node.state["value"])  # type: ignore[attr-defined]
-            return islice(iter(items), done - node.state["at"], None)
+            return _after(iter(items), done - node.state["at"])
         if not done:
             return iter(items)
         if isinstance(items, range):
@@ -111,7 +129,13 @@ class Loop(Generic[T]):
         if get is not None and node.total is not None and not plain:
             # What makes its items when they are asked for is not asked for those that are done.
             return map(get, range(done, node.total))
-        return islice(iter(items), done, None)
+        return _after(iter(items), done)
+
+
+def _after(items: Iterator[T], count: int) -> Iterator[T]:
+    """What is left of *items* after so many, which are taken now."""
+    next(islice(items, count, count), None)
+    return items
 
 
 def _keeps_state(items: object) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from checkpoint.errors import JobError
 
-Key = tuple[tuple[str, int], ...]  # the loops from the outermost on, each with its turn
+Key = tuple[tuple[str, int], ...]  # the job, and its loops from the outermost on, with their turns
 
 
 class Node:
@@ -23,6 +23,9 @@ class Node:
         self.done = False
         self.total: int | None = None
         self.state: Any = None  # of an iterable that keeps its own
+        # The random number generators where it began, and at the last turn that is looked back to.
+        self.begun: Any = None
+        self.turned: Any = None
         self.inner: dict[str, Node] = {}
         self._inner_at = 0  # the turn that `inner` is of
         # Of this attempt alone:
@@ -39,6 +42,8 @@ class Node:
             "position": self.position,
             "done": self.done,
             "state": self.state,
+            "begun": self.begun,
+            "turned": self.turned,
             "inner": {name: node.saved() for name, node in self.inner.items()} if fresh else {},
         }
 
@@ -48,6 +53,7 @@ class Node:
         node = cls(name, above)
         node.position, node.done = saved["position"], saved["done"]
         node.state, node._inner_at = saved["state"], node.position
+        node.begun, node.turned = saved["begun"], saved["turned"]
         node.inner = {
             name: cls.restored(inner, name, node) for name, inner in saved["inner"].items()
         }
@@ -71,6 +77,12 @@ class Node:
         node.started = True
         return node
 
+    def part(self, name: str) -> Node:
+        """The place of what a journaled call of this turn calls in turn."""
+        if self._inner_at != self.position:
+            self.inner, self._inner_at = {}, self.position
+        return self.inner.setdefault(name, Node(name, self))
+
     def call(self) -> int:
         """The number of the journaled call that begins now, in this turn."""
         self._count()
@@ -85,9 +97,8 @@ class Node:
 
     def key(self) -> Key:
         """The turn that it is in, and those of all around it."""
-        if self.above is None:
-            return ()
-        return (*self.above.key(), (self.name, self.position))
+        above = () if self.above is None else self.above.key()
+        return (*above, (self.name, self.position))
 
     def names(self) -> tuple[str, ...]:
         """Its name, and before that those of the loops around it."""
@@ -96,19 +107,15 @@ class Node:
     def text(self) -> str:
         """For people: `epochs 3 of 10, turn 5 of 200`."""
         if self.above is None:
-            return ""
+            return f"yield {self.position:,}" if self.position else ""
         name = "turn" if self.name.startswith("loop ") else self.name
         total = "" if self.total is None else f" of {self.total:,}"
         return ", ".join(filter(None, (self.above.text(), f"{name} {self.position:,}{total}")))
 
     def is_past(self, key: Key) -> bool:
         """Whether the turn at *key* is done, so that nothing asks for what was journaled in it."""
-        if not key:
-            return False
-        (name, turn), *rest = key
-        node = self.inner.get(name)
-        if node is None:
-            return False
-        if node.done or node.position != turn:
-            return node.done or node.position > turn
-        return node.is_past(tuple(rest))
+        turn, rest = key[0][1], key[1:]
+        if self.done or self.position != turn:
+            return self.done or self.position > turn
+        node = self.inner.get(rest[0][0]) if rest else None
+        return node is not None and node.is_past(rest)

@@ -70,7 +70,7 @@ class Resumable:
         return f"<resumable {self._function.__qualname__}>"
 
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
-        return self if owner is None else functools.partial(self, owner)
+        return self if owner is None else _Bound(self, owner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the job of these arguments, go on with it, or give the result that it had."""
@@ -164,6 +164,19 @@ class Resumable:
         if "job" in inspect.signature(self._function).parameters:
             kwargs = kwargs | {"job": job}
         return self._function(*args, **kwargs)
+
+
+class _Bound:
+    """A resumable method of one object, which is an argument like others."""
+
+    def __init__(self, resumable: Resumable, owner: Any) -> None:
+        functools.update_wrapper(self, resumable)
+        for name in ("status", "history", "reset"):
+            setattr(self, name, functools.partial(getattr(resumable, name), owner))
+        self._call = functools.partial(resumable, owner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
 
 
 def _drain(
@@ -390,4 +403,9 @@ def _check_parameters(
         raise TypeError(
             f"{function.__qualname__} is a generator, and has no parameter to be given its last "
             "state: def f(…, state=None)"
+        )
+    if generates and parameters["state"].default is inspect.Parameter.empty:
+        raise TypeError(
+            f"{function.__qualname__} begins without a state: its parameter needs a default, as "
+            "in def f(…, state=None)"
         )

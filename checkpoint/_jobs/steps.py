@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from checkpoint._difference import difference
 from checkpoint._jobs import chance
@@ -18,6 +18,7 @@ from checkpoint._outline import Source
 from checkpoint.errors import JobError, ReplayError, SerializationError
 
 _RESULT = re.compile(r"state\['calls'\]\[0\]\[4\]")  # where the journal has it
+_LOOKED_INTO = 1 << 18  # bytes, to tell what a call has changed: some seconds at the worst
 _PLAIN = (FunctionType, BuiltinFunctionType, type)
 
 
@@ -66,8 +67,7 @@ def name_of(function: Callable[..., Any]) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     named = function if hasattr(function, "__qualname__") else type(function)
-    name = getattr(function, "__name__", "") if named is type(function) else ""
-    return f"{named.__module__ or 'builtins'}:{named.__qualname__}{name and ' ' + name}"
+    return f"{getattr(named, '__module__', None) or 'builtins'}:{named.__qualname__}"
 
 
 def retold(
@@ -81,17 +81,27 @@ def retold(
 def _checked(step: str, found: Call | Made, call: Call) -> Call:
     """What the journal has; ReplayError if it is another call than the one that is made."""
     if isinstance(found, Made):
-        was = f"a map of {found.function}"
-    elif (found.function, found.arguments) == (call.function, call.arguments):
-        return found
-    else:
-        was = found.shown
-        if was == call.shown:
-            was = f"{was} of {', '.join(sorted({*found.arguments} ^ {*call.arguments})) or found.function}"
-    raise ReplayError(
-        f"{step}: the journal has {was}, the program calls {call.shown}; "
+        raise other_call(step, f"a map of {found.function}", call.shown)
+    if found.function != call.function:
+        was, now = (f"{each.shown} of {each.function}" for each in (found, call))
+        raise other_call(step, was, now)
+    if found.arguments != call.arguments:
+        raise other_call(step, found.shown, _what_differs(found, call))
+    return found
+
+
+def other_call(step: str, was: str, now: str) -> ReplayError:
+    return ReplayError(
+        f"{step}: the journal has {was}, the program calls {now}; "
         "the calls up to where it stopped must be the same, or begin anew with reset()"
     )
+
+
+def _what_differs(found: Call, call: Call) -> str:
+    if found.shown != call.shown:
+        return call.shown
+    labels = [each.rpartition(" ")[0] for each in call.arguments if each not in found.arguments]
+    return f"it with another {' and '.join(labels) or 'number of arguments'}"
 
 
 def _shown(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -130,13 +140,17 @@ def _marks(given: Mapping[str, Any]) -> dict[str, Mark]:
     return {label: mark for label, mark in marks.items() if mark is not None}
 
 
+def _is_small(stream: bytes | None) -> TypeGuard[bytes]:
+    return stream is not None and len(stream) <= _LOOKED_INTO
+
+
 def _check_unchanged(step: str, before: Mapping[str, Mark], after: Mapping[str, Mark]) -> None:
     for label, mark in before.items():
         now = after.get(label)
         if now is None or now.digest == mark.digest:
             continue
         changes = ""
-        if mark.stream is not None and now.stream is not None:
+        if _is_small(mark.stream) and _is_small(now.stream):
             sides = Source(mark.stream), Source(now.stream)
             found = difference(*sides, mark.buffers, now.buffers)
             if not found:

@@ -21,6 +21,18 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
+# Those that only some systems have, and that no system has for a program to handle.
+_ELSEWHERE = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
+_NOT_OURS = ("SIGKILL", "SIGSTOP")
+
+
+def check_signals(names: Sequence[str]) -> None:
+    """ValueError for what is no signal, or none that asks for anything."""
+    for name in names:
+        if name in _NOT_OURS or name not in (*signal.Signals.__members__, *_ELSEWHERE):
+            raise ValueError(f"{name} is no signal that can ask a job to stop")
+
+
 class Preempted(SystemExit):
     """The job has saved its state and stops: call it again, and it goes on.
 
@@ -117,16 +129,17 @@ class Stops:
         if first:
             if number == signal.SIGINT:
                 say("stopping after this turn, with a save; Ctrl-C again stops now, without one")
-            self._timer = threading.Timer(self._grace, self._expire, [number])
-            self._timer.daemon = True
-            self._timer.start()
+            timer = self._timer = threading.Timer(self._grace, self._expire, [number])
+            timer.daemon = True
+            timer.start()
         old: Any = self._old.get(number)
         if callable(old) and old is not signal.default_int_handler:
             old(number, frame)
 
     def _expire(self, number: int) -> None:
         """The grace is over: interrupt whatever the main thread does, by the same signal."""
-        if number in self._old:
+        # A second Ctrl-C may have broken its handler off before `leave` could know of the timer.
+        if threading.current_thread() is self._timer and number in self._old:
             self._hurry = True
             if hasattr(signal, "pthread_kill"):
                 signal.pthread_kill(threading.main_thread().ident or 0, number)
