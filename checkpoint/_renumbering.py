@@ -170,7 +170,7 @@ def _names(stream: Buffer, front: References) -> tuple[int, ...]:
     total = len(front.numbers)
     counts = Counter(front.numbers).items()
     often = {n for n, times in counts if times > 2 and times * 512 > total}
-    if len(stream) > 4 * _WINDOW:
+    if often and len(stream) > 4 * _WINDOW:
         # Those of which there are only a few, all near the front, would move for nothing.
         middle = bytes(stream[len(stream) // 2 :][:_WINDOW])
         share = len(middle) / (front.places[-1] + 1) / 16

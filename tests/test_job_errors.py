@@ -29,6 +29,7 @@ from checkpoint import (
     StoreError,
     resumable,
 )
+from checkpoint._jobs.ledger import entry_of
 from checkpoint._repository import Repository
 
 __all__ = ["program"]  # a fixture
@@ -46,11 +47,14 @@ class Stop(Exception):
     """Ends a body where a test wants it to."""
 
 
+decorating: Any = resumable  # as a caller that is not type-checked sees it
+opening: Any = checkpoint.job
+
+
 def made(body: Callable[..., Any], store: Any, name: str = "job", **options: Any) -> Any:
     """*body* as a job; two bodies of one name are one job whose code has changed."""
-    return resumable(store=store, name=name, **{"every": 1, "on_code_change": "ignore"} | options)(
-        body
-    )
+    options = {"every": 1, "on_code_change": "ignore"} | options
+    return decorating(store=store, name=name, **options)(body)
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def versions(store: Any) -> list[tuple[int, str]]:
     """The versions of the one job, and what each says of it."""
     (name,) = (name for name in Repository(store).names() if "/journal" not in name)
     found = Repository(store).snapshots(name)
-    return [(each.version, each.meta["job"]["status"]) for each in found]  # type: ignore[index,call-overload]
+    return [(each.version, entry_of(each).status) for each in found]
 
 
 # --- state that cannot be saved ---------------------------------------------
@@ -73,9 +77,9 @@ def test_state_that_cannot_be_pickled_is_named_at_the_first_safe_point(store: Me
 
     def body(*, job: Any) -> None:
         s = job.state(model=Model)
-        s.model.more["door"] = threading.Lock()
         for x in job.loop(range(10)):
             turns.append(x)
+            s.model.more["door"] = threading.Lock()
 
     with pytest.raises(SerializationError, match=r"state\.model\.more\['door'\]") as caught:
         made(body, store, every="1h")()
@@ -403,7 +407,7 @@ def test_a_program_that_does_not_come_to_the_loop_it_was_saved_in_is_refused(
     with pytest.raises(Stop):
         made(fails_in_second, store)()
     before = versions(store)
-    with pytest.raises(ReplayError, match=r"was saved in 'second'"):
+    with pytest.raises(ReplayError, match=r"was saved in '?second"):
         made(other, store)()
     assert [status for _, status in (*before[-1:], *versions(store)[-1:])] == ["failed", "failed"]
 
@@ -463,7 +467,7 @@ def test_a_bad_value_is_refused_when_the_function_is_decorated(
     option: str, value: Any, match: str
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=match):
-        resumable(**{option: value})(plain)
+        decorating(**{option: value})(plain)
 
 
 @pytest.mark.parametrize(("option", "value", "match"), BAD)
@@ -472,15 +476,15 @@ def test_a_bad_value_is_refused_when_the_block_is_written(
 ) -> None:
     options = {"name": "etl", option: value}
     with pytest.raises((TypeError, ValueError), match=match):
-        checkpoint.job(**options)
+        opening(**options)
 
 
 @pytest.mark.parametrize("option", ["evry", "deadlines", "rng"])
 def test_an_option_that_is_none_is_refused(option: str) -> None:
     with pytest.raises(TypeError, match=option):
-        resumable(**{option: 1})
+        decorating(**{option: 1})
     with pytest.raises(TypeError, match=option):
-        checkpoint.job("etl", **{option: 1})
+        opening("etl", **{option: 1})
 
 
 def test_an_argument_that_cannot_be_identified_is_named(store: MemoryStore) -> None:
@@ -607,7 +611,29 @@ def test_a_damaged_newest_version_is_stepped_over_and_the_result_is_right(
         assert job() == 45
     assert DamagedSnapshotWarning in {each.category for each in caught}
     assert turns[0] == 5
+
+
+def test_a_damaged_result_is_made_once_more(tmp_path: Path) -> None:
+    turns: list[int] = []
+
+    def body(*, job: Any) -> int:
+        s = job.state(total=0)
+        for x in job.loop(range(10)):
+            turns.append(x)
+            s.total += x
+        return int(s.total)
+
+    job = made(body, tmp_path)
     assert job() == 45
+    (result,) = tmp_path.glob("snapshots/job/**/*.json")
+    content = bytearray(result.read_bytes())
+    content[len(content) // 2] ^= 1
+    result.write_bytes(content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert job() == 45
+    assert DamagedSnapshotWarning in {each.category for each in caught}
+    assert turns == [*range(10), *range(10)]
 
 
 # --- the code has changed ---------------------------------------------------
@@ -623,11 +649,10 @@ CODE = """
             s.total += {term}
         return s.total
     """
-LocalCode = Callable[..., Any]
 
 
 @pytest.fixture
-def edited(program: Program) -> LocalCode:
+def edited(program: Program) -> Callable[..., Any]:
     """The function after an edit: with this rule, and this term in its sum."""
 
     def edit(rule: str, term: str = "x", *, dies: bool = False) -> Any:
@@ -637,7 +662,7 @@ def edited(program: Program) -> LocalCode:
     return edit
 
 
-def dies(edited: LocalCode) -> None:
+def dies(edited: Callable[..., Any]) -> None:
     with pytest.raises(LookupError):
         edited("error", dies=True)(10)
 
@@ -647,7 +672,7 @@ def turns_of(out: str) -> list[int]:
 
 
 def test_a_running_job_goes_on_with_changed_code_and_a_warning_that_shows_it(
-    edited: LocalCode, capsys: pytest.CaptureFixture[str]
+    edited: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     dies(edited)
     capsys.readouterr()
@@ -658,7 +683,7 @@ def test_a_running_job_goes_on_with_changed_code_and_a_warning_that_shows_it(
     assert turns_of(capsys.readouterr().out) == [5, 6, 7, 8, 9]
 
 
-def test_a_finished_job_gives_its_result_with_a_warning(edited: LocalCode) -> None:
+def test_a_finished_job_gives_its_result_with_a_warning(edited: Callable[..., Any]) -> None:
     assert edited("warn")(10) == 45
     with pytest.warns(JobWarning, match="its result is the one from before"):
         assert edited("warn", "10 * x")(10) == 45
@@ -666,7 +691,7 @@ def test_a_finished_job_gives_its_result_with_a_warning(edited: LocalCode) -> No
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_changed_code_can_be_an_error_and_nothing_is_touched(
-    edited: LocalCode, program: Program, finished: bool
+    edited: Callable[..., Any], program: Program, finished: bool
 ) -> None:
     if finished:
         edited("error")(10)
@@ -680,7 +705,7 @@ def test_changed_code_can_be_an_error_and_nothing_is_touched(
         assert edited("error", "x  # the same code")(10) == 45
 
 
-def test_changed_code_can_be_ignored(edited: LocalCode) -> None:
+def test_changed_code_can_be_ignored(edited: Callable[..., Any]) -> None:
     dies(edited)
     assert edited("ignore", "10 * x")(10) == 360
     assert edited("ignore", "20 * x")(10) == 360
@@ -688,7 +713,7 @@ def test_changed_code_can_be_ignored(edited: LocalCode) -> None:
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_changed_code_can_begin_anew_and_what_was_saved_is_archived(
-    edited: LocalCode,
+    edited: Callable[..., Any],
     program: Program,
     finished: bool,
     capsys: pytest.CaptureFixture[str],
@@ -711,7 +736,7 @@ def test_changed_code_can_begin_anew_and_what_was_saved_is_archived(
     assert (record["result"] == 45) if finished else (record["state"]["total"] == 10)
 
 
-def test_reset_begins_anew_and_archives(edited: LocalCode, program: Program) -> None:
+def test_reset_begins_anew_and_archives(edited: Callable[..., Any], program: Program) -> None:
     dies(edited)
     old = program.history()[-1]
     job = edited("ignore")
@@ -720,5 +745,7 @@ def test_reset_begins_anew_and_archives(edited: LocalCode, program: Program) -> 
     assert job.status(10).status == "reset"
     assert job(10) == 45
     assert [each.version for each in job.history(10) if each.archived] == [old.version]
-    assert Checkpointer(program.store, name=old.name).load(version=old.version)["state"]["total"] == 10
+    assert (
+        Checkpointer(program.store, name=old.name).load(version=old.version)["state"]["total"] == 10
+    )
     assert LocalStore(program.store).keys("snapshots/") != []

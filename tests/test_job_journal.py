@@ -110,10 +110,13 @@ def test_what_is_past_is_deleted_and_only_that(few: None) -> None:
         return key[0][1] < saved
 
     journal = opened(store, is_past)
+    journal.add_call(((("", 0),), 2), call("x" * 100_000))
+    first = versions(store)[-1]
     for turn in range(30):
         saved = max(saved, turn - 3)
         journal.add_call(((("", turn),), 1), call("x" * 1000))
     assert len(versions(store)) < 8 + 4
+    assert first not in versions(store)
     again = opened(store, is_past)
     found = [turn for turn in range(30) if again.take(((("", turn),), 1)) is not None]
     assert found == [26, 27, 28, 29]

@@ -511,7 +511,8 @@ def test_a_stop_keeps_what_is_done(kind: str) -> None:
                     job.request_stop()
                 return item
 
-            return job.map(asks, range(100), executor=pool)
+            found: list[Any] = job.map(asks, range(100), executor=pool)
+            return found
 
     with pytest.raises(checkpoint.Preempted):
         attempt(30)
@@ -544,7 +545,8 @@ def test_a_stop_or_an_error_waits_for_what_has_begun_and_drops_the_rest(
                         time.sleep(0.5)
                 return item
 
-            return job.map(slow, range(50), executor=pool)
+            found: list[Any] = job.map(slow, range(50), executor=pool)
+            return found
 
     with ThreadPoolExecutor(3) as pool:
         with pytest.raises((checkpoint.Preempted, KilledError)):
@@ -577,25 +579,38 @@ def test_what_does_not_end_in_the_grace_is_not_waited_for() -> None:
         let_go.set()
 
 
-def test_a_map_ends_before_the_deadline_and_goes_on_later() -> None:
+@pytest.mark.parametrize("kind", ["none", "threads"])
+@pytest.mark.parametrize("seconds", [0.02, 0.25])
+def test_a_map_ends_before_the_deadline_and_goes_on_later(kind: str, seconds: float) -> None:
     store = MemoryStore()
 
     def slow(item: int) -> int:
         calls.append(item)
-        time.sleep(0.02)
+        time.sleep(seconds)
         return item
 
     begun = time.monotonic()
     with (
+        executor(kind) as pool,
         pytest.raises(checkpoint.Preempted, match="its deadline"),
         checkpoint.job("j", store=store, deadline="1s") as job,
     ):
-        job.map(slow, range(1000))
-    assert 0.5 < time.monotonic() - begun < 1.1
+        job.map(slow, range(1000), executor=pool)
+    assert 0.5 < time.monotonic() - begun < 1.05
     done = len(calls)
-    with checkpoint.job("j", store=store) as job:
-        assert job.map(slow, range(done + 3)) == [*range(done + 3)]
+    assert mapped(store, slow, range(done + 3)) == [*range(done + 3)]
     assert len(calls) == done + 3
+
+
+def test_a_row_of_steps_ends_before_the_deadline_and_not_long_before() -> None:
+    begun = time.monotonic()
+    with (
+        pytest.raises(checkpoint.Preempted, match="its deadline"),
+        checkpoint.job("j", store=MemoryStore(), deadline="1s") as job,
+    ):
+        for number in range(100):
+            job.step(lambda _: time.sleep(0.1), number)
+    assert 0.65 < time.monotonic() - begun < 1
 
 
 # --- with the rest of a job --------------------------------------------------
@@ -609,7 +624,7 @@ def drawn(item: int) -> float:
 
 
 def test_random_numbers_go_on_in_a_map() -> None:
-    def attempt(store: MemoryStore) -> tuple[list[float], float]:
+    def attempt(store: MemoryStore) -> tuple[list[Any], float]:
         random.seed(4)
         with checkpoint.job("j", store=store) as job:
             return job.map(drawn, range(9)), random.random()

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,18 @@ def test_a_job_whose_owner_is_dead_is_taken_over_though_its_lock_is_held(
         assert refused.code == 1 and "ConflictError" in refused.text
         ended = run(counting, BUSY="steal-if-dead")
     assert ended.result() == "190" and ended.told("turn")[0] == "10"
+
+
+def test_a_glance_at_a_job_keeps_nobody_from_beginning_it(
+    counting: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(counting).until("in turn 10").send(signal.SIGKILL).ended()
+    lock = held(counting)
+    glance = threading.Timer(0.02, lock.__exit__, (None, None, None))
+    count = counting.imported().count
+    glance.start()
+    monkeypatch.setenv("FREE", "1")
+    assert count(20) == 190
 
 
 def test_a_store_without_locks_knows_a_dead_owner_by_itself(counting: Program) -> None:

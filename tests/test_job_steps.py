@@ -14,6 +14,7 @@ import pytest
 
 import checkpoint
 from checkpoint import JobError, MemoryStore, ReplayError, SerializationError
+from checkpoint._jobs.job import current_job
 
 calls: list[Any] = []
 
@@ -351,13 +352,14 @@ def test_a_stop_between_steps_keeps_the_journal() -> None:
                 return 5
 
             first = job.step(asks)
+            calls.append("after")
             return first, job.step(noted, 2)
 
     with pytest.raises(checkpoint.Preempted):
         attempt(stops=True)
     assert calls == ["asks"]
     assert attempt(stops=False) == (5, (2,))
-    assert calls == ["asks", (2,)]
+    assert calls == ["asks", "after", (2,)]
 
 
 # --- jobs in jobs ------------------------------------------------------------
@@ -392,3 +394,49 @@ def test_a_job_in_a_job_is_called_once_and_deleted_when_the_outer_is_done() -> N
     parent.reset()
     assert parent() == made
     assert calls == [*made, ("end",), *made]
+
+
+# --- calls in calls ----------------------------------------------------------
+
+dying = [0]
+
+
+def made(*args: Any) -> Any:
+    calls.append(args)
+    if len(calls) == dying[0]:
+        raise KilledError
+    return args
+
+
+def outer(number: int) -> Any:
+    """Steps, a job and a loop inside of a step or a map."""
+    job = current_job()
+    s = job.state()
+    found = [job.step(made, number, "a"), below(number)]
+    for turn in job.loop(range(2)):
+        found.append(job.step(made, number, turn))
+        s.turns += 1
+    return [len(found), job.step(made, number, "b")]
+
+
+@checkpoint.resumable(name="below")
+def below(number: int, *, job: checkpoint.Job) -> Any:
+    return [job.step(made, number, "below"), job.step(made, number, "below too")]
+
+
+@pytest.mark.parametrize("dies_at", range(1, 21))
+def test_what_a_call_calls_has_a_place_of_its_own(dies_at: int) -> None:
+    @checkpoint.resumable(store=MemoryStore(), every=1, name="steps-in-steps")
+    def work(*, job: checkpoint.Job) -> Any:
+        s = job.state(turns=0)
+        rows = [job.step(outer, 1), job.step(made, 2), job.map(outer, [3, 4]), job.step(made, 5)]
+        return rows, s.turns
+
+    dying[0] = dies_at
+    with killed():
+        work()
+    rows, turns = work()
+    assert rows[1::2] == [(2,), (5,)]
+    assert turns == 6
+    assert len(calls) == 21  # The one that died is made twice, and no other.
+    assert work() == (rows, 6)

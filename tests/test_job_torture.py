@@ -51,7 +51,7 @@ SHAPES = [
     Shape("map_here", 400, {"items": EVERY}),
     Shape("map_threads", 2000, POOLED),
     Shape("map_fork", 2000, POOLED),
-    Shape("map_spawn", 1600, POOLED, (0.7, 1.3)),
+    Shape("map_spawn", 2000, POOLED, (0.9, 1.5)),
     Shape("mix", 720, {"turns": EVERY, "calls": 1, "items": 10}, results=19),
 ]
 

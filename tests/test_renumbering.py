@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from properties.graphs import graphs
 
+from checkpoint import Checkpointer, MemoryStore
 from checkpoint._alignment import aligned
 from checkpoint._pickling import pickle_into
 from checkpoint._references import all_but, only, references
@@ -491,3 +492,13 @@ def test_what_was_cut_out_of_a_long_sequence_is_skipped() -> None:
     stretches = list(aligned(new, old))
     assert sum(length for _, _, length in stretches) > len(new) - 200
     assert list(aligned(old, new)) == [(there, here, length) for here, there, length in stretches]
+
+
+def test_a_large_stream_without_references_is_scanned() -> None:
+    states: list[Any] = [
+        [[*range(1000)], b"", [*range(300, 500_000)]], [*range(1_000_000)], [*range(1_000_001)],
+    ]  # fmt: skip
+    store = MemoryStore()
+    for state in states:  # each is compared with the one before, which is read back
+        Checkpointer(store).save(state)
+    assert Checkpointer(store).load() == states[-1]

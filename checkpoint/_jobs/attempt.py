@@ -12,7 +12,7 @@ import traceback
 from contextlib import ExitStack, suppress
 from contextvars import Token
 from datetime import datetime
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Literal, get_args
 
 from attrs import asdict, evolve, frozen
@@ -39,6 +39,7 @@ OnBusy = Literal["error", "wait", "steal-if-dead"]
 OnCodeChange = Literal["warn", "error", "restart", "ignore"]
 
 _TRACE = 2000  # characters of a traceback that are kept
+_TRIES, _PAUSE = 10, 0.01  # to hold a job, and seconds between two of them
 
 
 @frozen
@@ -146,9 +147,11 @@ class Attempt:
         """The job, held by this process alone; None where nothing can hold it."""
         store, rules = self._repository.store, self._rules
         if isinstance(store, Locking):
-            lock = store.lock(lease_key(self._name), wait=rules.on_busy == "wait")
-            if lock is not None:
-                return lock
+            for _ in range(_TRIES):
+                lock = store.lock(lease_key(self._name), wait=rules.on_busy == "wait")
+                if lock is not None:
+                    return lock
+                sleep(_PAUSE)  # Who only looks at the job holds it for a moment.
         newest = ledger.newest()
         entry = None if newest is None else entry_of(newest)
         owner = Owner(**entry.owner) if entry and entry.owner else None
@@ -189,6 +192,9 @@ class Attempt:
         if self._parent is not None:
             ends = min(ends, self._parent.watch.ends)
         watch = Watch(rules.every, ends)
+        # Before it says that it runs: a signal that came between would look like a crash.
+        main = stops.enter(watch, rules.signals, rules.grace)
+        stack.callback(stops.leave, watch, main=main)
         job = Job(ledger, entry, record, watch, rules.every, rules.grace, self._parent)
         self.job = job
         # What it draws before its first loop is the same in every attempt.
@@ -198,8 +204,6 @@ class Attempt:
         else:
             job.root.begun = chance.captured()
             job.put(job.record(job.root))
-        main = stops.enter(job.watch, rules.signals, rules.grace)
-        stack.callback(stops.leave, job.watch, main=main)
         self._token = current.set(job)
         stack.callback(current.reset, self._token)
         if self._parent is None:

@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from attrs import define, evolve, field, frozen
 
-Inner: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-Scope: TypeAlias = Inner | ast.ClassDef
+from checkpoint._jobs.scopes import (
+    COMPREHENSIONS,
+    DEFINITIONS,
+    LOOPS,
+    SCOPES,
+    TRIES,
+    at_definition,
+    bindings,
+    free,
+    last_name,
+    own,
+    parameters,
+)
+
 Comprehension: TypeAlias = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_SCOPES = (*_DEFINITIONS, ast.Lambda)
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
-_TRIES = (ast.Try, ast.TryStar)
 
 
 @define(eq=False)
@@ -54,9 +62,6 @@ class _State:
     valued: frozenset[str] = frozenset()
     told: dict[str, frozenset[str]] = field(factory=dict)  # test → what is assigned if it holds
 
-    def copy(self) -> _State:
-        return _State(dict(self.marks), self.valued, dict(self.told))
-
     def assign(self, name: str) -> None:
         self.marks.pop(name, None)
         self.valued |= {name}
@@ -69,107 +74,19 @@ _Maybe: TypeAlias = _State | None  # None is a place that is never reached.
 
 def _join(one: _Maybe, other: _Maybe) -> _Maybe:
     if one is None or other is None:
-        return one or other
+        return _copy(one or other)
     marks = dict(one.marks)
     for name, found in other.marks.items():
         marks[name] = marks.get(name, frozenset()) | found
-    told = {test: names & other.told[test] for test, names in one.told.items() if test in other.told}
+    told = {
+        test: names & other.told[test] for test, names in one.told.items() if test in other.told
+    }
     return _State(marks, one.valued | other.valued, told)
 
 
-def _words(test: str) -> set[str]:
-    return {node.id for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
-
-
-# --- names ------------------------------------------------------------------
-
-
-def own(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """The nodes below *nodes* that belong to the same scope; a definition comes without its body."""
-    waiting = list(nodes)[::-1]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if isinstance(node, _SCOPES):
-            waiting += _at_definition(node)[::-1]
-        else:
-            waiting += list(ast.iter_child_nodes(node))[::-1]
-
-
-def bindings(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
-    """Each name that *nodes* assign in their own scope, with the place; comprehensions have theirs."""
-    nodes = list(nodes)
-    hidden = {
-        id(name)
-        for node in own(nodes)
-        if isinstance(node, COMPREHENSIONS)
-        for part in node.generators
-        for name in ast.walk(part.target)
-    }
-    for node in own(nodes):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            if id(node) not in hidden:
-                yield node.id, node
-        elif isinstance(node, _DEFINITIONS):
-            yield node.name, node
-        elif isinstance(node, ast.alias):
-            yield (node.asname or node.name.partition(".")[0]), node
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            yield node.name, node
-        elif isinstance(node, ast.MatchMapping) and node.rest:
-            yield node.rest, node
-
-
-def parameters(function: Inner) -> list[str]:
-    arguments = function.args
-    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    return [one.arg for one in (*named, arguments.vararg, arguments.kwarg) if one is not None]
-
-
-def declared(nodes: Iterable[ast.AST]) -> set[str]:
-    """The names that are said to be global or nonlocal."""
-    found = [node for node in own(nodes) if isinstance(node, ast.Global | ast.Nonlocal)]
-    return {name for node in found for name in node.names}
-
-
-def body_of(scope: Scope) -> list[ast.AST]:
-    return [scope.body] if isinstance(scope, ast.Lambda) else list(scope.body)
-
-
-def _at_definition(scope: Scope) -> list[ast.AST]:
-    """What a definition evaluates when it is met: decorators, defaults, bases."""
-    if isinstance(scope, ast.ClassDef):
-        return [*scope.decorator_list, *scope.bases, *(one.value for one in scope.keywords)]
-    defaults = [one for one in (*scope.args.defaults, *scope.args.kw_defaults) if one is not None]
-    decorators = [] if isinstance(scope, ast.Lambda) else scope.decorator_list
-    return [*decorators, *defaults]
-
-
-def free(scope: Scope) -> tuple[set[str], set[str]]:
-    """What a scope reads, and what it assigns, of the scopes around it."""
-    body = body_of(scope)
-    outer = declared(body)
-    assigned = {name for name, _ in bindings(body)}
-    inside = assigned - outer
-    if not isinstance(scope, ast.ClassDef):
-        inside |= set(parameters(scope))
-    reads: set[str] = set()
-    writes = assigned & outer
-    for node in own(body):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
-            reads.add(node.id)
-        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-            reads.add(node.target.id)
-        elif isinstance(node, _SCOPES):
-            more, changed = free(node)
-            reads |= more
-            writes |= changed
-    hidden = set()
-    for node in own(body):
-        if isinstance(node, COMPREHENSIONS):
-            for part in node.generators:
-                hidden |= {name.id for name in ast.walk(part.target) if isinstance(name, ast.Name)}
-    return reads - inside - hidden, writes - inside
+@lru_cache(256)
+def _words(test: str) -> frozenset[str]:
+    return frozenset(node.id for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name))
 
 
 # --- following --------------------------------------------------------------
@@ -234,8 +151,8 @@ class Flow:
             self._expressions(node.value, node.target)
         elif isinstance(node, COMPREHENSIONS):
             self._comprehension(node)
-        elif isinstance(node, _SCOPES):
-            self._expressions(*_at_definition(node))
+        elif isinstance(node, SCOPES):
+            self._expressions(*at_definition(node))
             for name in sorted(free(node)[0]):
                 self._read(name, node)
         else:
@@ -307,17 +224,17 @@ class Flow:
             self._statement(statement)
 
     def _statement(self, node: ast.stmt) -> None:
-        if isinstance(node, _LOOPS):
+        if isinstance(node, LOOPS):
             self._loop(node)
         elif isinstance(node, ast.If):
             self._if(node)
-        elif isinstance(node, _TRIES):
+        elif isinstance(node, TRIES):
             self._try(node)
         elif isinstance(node, ast.With | ast.AsyncWith):
             self._with(node)
         elif isinstance(node, ast.Match):
             self._match(node)
-        elif isinstance(node, _DEFINITIONS):
+        elif isinstance(node, DEFINITIONS):
             self._definition(node)
         else:
             self._simple(node)
@@ -350,7 +267,7 @@ class Flow:
             self._state = None
 
     def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
-        self._expressions(*_at_definition(node))
+        self._expressions(*at_definition(node))
         if isinstance(node, ast.ClassDef) or node.decorator_list:
             # Whoever decorates it may call it at once; else it reads when it is called.
             for name in sorted(free(node)[0]):
@@ -377,11 +294,11 @@ class Flow:
     def _with(self, node: ast.With | ast.AsyncWith) -> None:
         for item in node.items:
             self._expressions(item.context_expr, item.optional_vars)
-        last = [_last(item.context_expr) for item in node.items]
+        called = [last_name(item.context_expr) for item in node.items]
         self._raised.append(None)
         self._block(node.body)
         raised = self._end_try()
-        if "suppress" in last:
+        if "suppress" in called:
             self._state = _join(self._state, raised)
 
     def _match(self, node: ast.Match) -> None:
@@ -404,25 +321,45 @@ class Flow:
     def _try(self, node: ast.Try | ast.TryStar) -> None:
         self._raised.append(None)
         self._block(node.body)
-        failed = _join(self._end_try(), _copy(self._state))
-        everything = _copy(failed)
+        whole = _copy(self._state)
+        failed = self._end_try()
         self._block(node.orelse)
         over = self._state
         for handler in node.handlers:
             self._state = _copy(failed)
-            self._expressions(handler.type)
-            if handler.name:
-                self._assign(handler.name)
-            self._block(handler.body)
-            everything = _join(everything, self._state)
+            self._handler(handler, whole)
             over = _join(over, self._state)
-        self._state = _join(everything, over)
-        found = len(self.findings)
+        self._state = _copy(failed) if over is None else over
         self._block(node.finalbody)
-        if over is not None and self._state is not None:
-            del self.findings[found:]
-            self._state = over
-            self._block(node.finalbody)
+        if over is None:
+            self._state = None
+
+    def _handler(self, handler: ast.ExceptHandler, whole: _Maybe) -> None:
+        """Follow a handler; what it says of a name that the `try` assigns is of this turn."""
+        doubtful = self._trust(whole)
+        self._expressions(handler.type)
+        if handler.name:
+            self._assign(handler.name)
+        self._block(handler.body)
+        if self._state is None:
+            return
+        for name in doubtful.keys() - {name for name, _ in bindings([handler])}:
+            self._state.marks[name] = self._state.marks.get(name, frozenset()) | doubtful[name]
+
+    def _trust(self, assured: _Maybe) -> dict[str, Marks]:
+        """Take for assigned what is so in *assured* and had no value before; give their marks.
+
+        A name without a value would be a NameError in the first turn.
+        """
+        doubtful: dict[str, Marks] = {}
+        if self._state is None or assured is None:
+            return doubtful
+        for name in self._state.marks.keys() - assured.marks.keys():
+            marks = self._state.marks[name]
+            doubt = {one for one in marks if one[0] == "carried" and name not in one[1].before}
+            doubtful[name] = frozenset(doubt)
+            self._state.marks[name] = marks - doubt
+        return doubtful
 
     def _end_try(self) -> _Maybe:
         """What may hold where an error of the block just followed is caught."""
@@ -468,28 +405,23 @@ class Flow:
         self._state = _join(first, around)
         again, ended = self._turn(node)
         self._state = _join(ended, self._state) if ended is not None else None
-        if self._state is not None and around is not None:
-            for name in self._state.marks.keys() - around.marks.keys():
-                marks = self._state.marks[name]
-                kept = {one for one in marks if one[0] == "after" or name in one[1].before}
-                self._state.marks[name] = frozenset(kept)
+        self._trust(_join(around, breaks))
         self._block(node.orelse)
         return _join(self._state, _join(breaks, again.breaks))
 
     def _safe_loop(self, node: ast.For | ast.AsyncFor | ast.While, turns: Turns) -> None:
         assert self._state is not None
         turns.before = self._state.valued
-        before = _copy(self._state)
         self._mark("carried", turns, turns.bound)
+        self._raised.append(None)
         ways, ended = self._turn(node)
-        self._state = _join(ended, _join(self._state, ways.breaks))
-        if self._state is None:
-            return
-        if turns.yields:
-            self._unmark(turns)
-        else:
-            self._state = _join(before, self._state)
-            self._unmark(turns)
+        raised = self._raised.pop()
+        if self._raised:
+            self._raised[-1] = _join(self._raised[-1], _unmarked(raised, turns))
+        turned = _join(self._state, ways.breaks)
+        self._state = _unmarked(_join(ended, turned), turns)
+        self._trust(turned)
+        if self._state is not None and not turns.yields:
             self._mark("after", turns, turns.bound)
         self._block(node.orelse)
 
@@ -499,20 +431,19 @@ class Flow:
         for name in names:
             self._state.marks[name] = self._state.marks.get(name, frozenset()) | {(kind, turns)}
 
-    def _unmark(self, turns: Turns) -> None:
-        assert self._state is not None
-        for name, marks in list(self._state.marks.items()):
-            self._state.marks[name] = frozenset(one for one in marks if one[1] is not turns)
+
+def _unmarked(state: _Maybe, turns: Turns) -> _Maybe:
+    """Outside of a loop: nothing is carried there."""
+    state = _copy(state)
+    if state is None:
+        return None
+    for name, marks in list(state.marks.items()):
+        state.marks[name] = frozenset(one for one in marks if one[1] is not turns)
+    return state
 
 
 def _copy(state: _Maybe) -> _Maybe:
     return None if state is None else evolve(state, marks=dict(state.marks), told=dict(state.told))
-
-
-def _last(node: ast.AST) -> str:
-    """The last name of what is called: `suppress` of `contextlib.suppress(...)`."""
-    node = node.func if isinstance(node, ast.Call) else node
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def _takes_all(pattern: ast.pattern) -> bool:

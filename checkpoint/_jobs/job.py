@@ -307,6 +307,7 @@ class Job:
 
     def put(self, record: Mapping[str, Any]) -> None:
         """Add a version; an error names the path as the function knows it."""
+        self._check_arrived()
         try:
             self.ledger.save(record, said(self.entry))
         except SerializationError as error:
@@ -350,6 +351,15 @@ class Job:
                 f"{self.entry.title} was saved in {' / '.join(target)}, and came to "
                 f"{' / '.join(names)} first, of which nothing is saved; name the loops if "
                 "their order has changed, or begin anew with reset()"
+            )
+
+    def _check_arrived(self) -> None:
+        """ReplayError if the loop in which it was saved was left out."""
+        if self._target is not None:
+            raise ReplayError(
+                f"{self.entry.title} was saved in {' / '.join(self._target)!r}, and has not come "
+                "there again; give each loop a name= if not all of them are run on a resume, or "
+                "begin anew with reset()"
             )
 
     def restore_chance(self) -> None:

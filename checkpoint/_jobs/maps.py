@@ -21,9 +21,9 @@ from typing import Any, Literal, NoReturn, Protocol
 from attrs import evolve, field, frozen
 from blake3 import blake3
 
-from checkpoint._jobs import chance
+from checkpoint._jobs import chance, steps
 from checkpoint._jobs.identity import told
-from checkpoint._jobs.journal import Call, Journal, Made, Slot
+from checkpoint._jobs.journal import Call, Made, Slot
 from checkpoint._jobs.places import Node
 from checkpoint._jobs.steps import name_of, other_call, retold
 from checkpoint._jobs.watch import Watch
@@ -70,14 +70,10 @@ class Ways:
             raise TypeError(f"executor must have submit(), as {self.executor!r} has not")
 
 
-class Host(Protocol):
+class Host(steps.Host, Protocol):
     """What a map needs of its job."""
 
-    journal: Journal
     grace: float
-
-    @property
-    def here(self) -> Node: ...
 
     @property
     def is_asked(self) -> bool: ...
@@ -86,26 +82,26 @@ class Host(Protocol):
 
     def reason(self, now: float, watch: Watch) -> str | None: ...
 
-    def rest(self, watch: Watch | None = None) -> None: ...
-
 
 def mapped(
     host: Host, function: Callable[[Any], Any], items: Iterable[Any], ways: Ways
 ) -> list[Any]:
     """The results in the order of *items*, without what was skipped."""
-    host.rest()
+    host.calls.begin()
+    host.rest(host.calls)
     work = _Work(host, (host.here.key(), host.here.call()), function, ways)
     missing = work.missing(items)
     try:
         if ways.executor is None:
-            work.make_here(missing)
+            with steps.part_of(host, f"map {work.number}:") as node:
+                work.make_here(missing, node)
         else:
             work.make_by(ways.executor, missing)
     except Exception:
         work.commit()
         raise
     results = work.finish()
-    host.rest()
+    host.rest(host.calls)
     return results
 
 
@@ -163,6 +159,7 @@ class _Work:
 
     def __init__(self, host: Host, slot: Slot, function: Callable[[Any], Any], ways: Ways) -> None:
         self._host, self._slot, self._function, self._ways = host, slot, function, ways
+        self.number = slot[1]
         self._name = name_of(function)
         self._watch = host.batches()
         self._ends, self._longest = self._watch.ends, 0.0
@@ -181,7 +178,7 @@ class _Work:
         if found is None or (isinstance(found, Made) and found.function == self._name):
             return found
         was = found.shown if isinstance(found, Call) else f"a map of {found.function}"
-        raise other_call(f"step {self._slot[1]}", was, f"a map of {self._name}")
+        raise other_call(f"step {self.number}", was, f"a map of {self._name}")
 
     # --- what is to be made -------------------------------------------------
 
@@ -227,13 +224,17 @@ class _Work:
 
     # --- in this thread -----------------------------------------------------
 
-    def make_here(self, missing: Iterable[Task]) -> None:
-        """Make what is missing, one after the other; random numbers go on where they stopped."""
+    def make_here(self, missing: Iterable[Task], node: Node) -> None:
+        """Make what is missing, one after the other, each as a turn of *node*.
+
+        Random numbers go on where they stopped.
+        """
         if self._before.chance is not None:
             chance.restore(self._before.chance)
         function, retry = self._function, self._ways.retry
         host, watch = self._host, self._watch
         for number, item in missing:
+            node.position = number
             outcome = _made(function, item, retry)
             if type(outcome) is Failed:
                 self._fail(number, outcome)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from time import monotonic
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from attrs import evolve
 
@@ -35,7 +35,7 @@ _RESERVED = ("journal", "inside")  # parts of names that are the job's own
 DEFAULT_STORE = ".checkpoint"
 
 
-class Resumable:
+class Resumable(Generic[R]):
     """A function that goes on where it stopped; what `checkpoint.resumable` gives."""
 
     __module__ = "checkpoint"
@@ -72,14 +72,15 @@ class Resumable:
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
         return self if owner is None else _Bound(self, owner)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
         """Run the job of these arguments, go on with it, or give the result that it had."""
         arguments = self._arguments(args, kwargs)
         with self._attempt(arguments, args, kwargs) as attempt:
             if not attempt.finished:
                 attempt.result = self._run(attempt.job, args, kwargs)
                 attempt.finish(attempt.result, keeps_result=True)
-        return attempt.result
+        result: R = attempt.result
+        return result
 
     # --- looking ------------------------------------------------------------
 
@@ -169,7 +170,7 @@ class Resumable:
 class _Bound:
     """A resumable method of one object, which is an argument like others."""
 
-    def __init__(self, resumable: Resumable, owner: Any) -> None:
+    def __init__(self, resumable: Resumable[Any], owner: Any) -> None:
         functools.update_wrapper(self, resumable)
         for name in ("status", "history", "reset"):
             setattr(self, name, functools.partial(getattr(resumable, name), owner))
@@ -254,7 +255,7 @@ def resumable(
     max_attempts: int = ...,
     grace: float = ...,
     signals: Collection[str] = ...,
-) -> Callable[..., R]: ...
+) -> Resumable[R]: ...
 
 
 @overload
@@ -272,7 +273,7 @@ def resumable(
     max_attempts: int = ...,
     grace: float = ...,
     signals: Collection[str] = ...,
-) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
+) -> Callable[[Callable[..., R]], Resumable[R]]: ...
 
 
 def resumable(
@@ -319,7 +320,7 @@ def resumable(
     """
     rules = Rules(every, on_busy, on_code_change, deadline, max_attempts, grace, _signals(signals))
 
-    def decorate(function: Callable[..., Any]) -> Resumable:
+    def decorate(function: Callable[..., Any]) -> Resumable[Any]:
         return Resumable(
             function, rules, store=store, name=name, key=key, ignore=ignore, unsaved=unsaved
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Protocol, TypeGuard
 
@@ -14,6 +15,7 @@ from checkpoint._jobs.identity import shown, told
 from checkpoint._jobs.journal import Call, Journal, Made
 from checkpoint._jobs.marks import Mark, mark_of
 from checkpoint._jobs.places import Node
+from checkpoint._jobs.watch import Watch
 from checkpoint._outline import Source
 from checkpoint.errors import JobError, ReplayError, SerializationError
 
@@ -26,18 +28,22 @@ class Host(Protocol):
     """What a journaled call needs of its job."""
 
     journal: Journal
+    calls: Watch
 
     @property
     def here(self) -> Node: ...
 
-    def rest(self) -> None: ...
+    def inside(self, node: Node) -> AbstractContextManager[None]: ...
+
+    def rest(self, watch: Watch | None = None) -> None: ...
 
 
 def called(
     host: Host, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
     """The result of a call, from the journal or made now."""
-    host.rest()
+    host.calls.begin()
+    host.rest(host.calls)
     slot = host.here.key(), host.here.call()
     given = _given(function, args, kwargs)
     arguments = tuple(f"{label} {told(value)}" for label, value in given.items())
@@ -50,7 +56,8 @@ def called(
         return found.result
     step = f"step {slot[1]}, {call.shown}"
     before, marks = chance.captured(), _marks(given)
-    result = function(*args, **kwargs)
+    with part_of(host, f"step {slot[1]}:"):
+        result = function(*args, **kwargs)
     _check_unchanged(step, marks, _marks(given))
     after = chance.captured()
     used = after if chance.unlike(before, after) else None
@@ -58,8 +65,18 @@ def called(
         host.journal.add_call(slot, Call(call.function, arguments, call.shown, result, used))
     except SerializationError as error:
         raise retold(error, _RESULT, "result", f"the result of {step}, cannot be kept") from error
-    host.rest()
+    host.rest(host.calls)
     return result
+
+
+@contextmanager
+def part_of(host: Host, name: str) -> Iterator[Node]:
+    """A block whose calls and loops have a place of their own: a replay does not come there."""
+    here = host.here
+    node = here.part(name)
+    with host.inside(node):
+        yield node
+    here.inner.pop(name, None)  # It is done; of one that was left by an error the turns count.
 
 
 def name_of(function: Callable[..., Any]) -> str:
