@@ -73,10 +73,10 @@ def _row(job: JobStatus) -> tuple[str, ...]:
     return (
         job.name,
         job.status,
-        "" if job.status == "done" else job.position,
+        job.position,
         span_text(job.worked),
         str(job.attempt),
-        job.saved.strftime("%Y-%m-%d %H:%M:%S"),
+        job.saved.strftime("%Y-%m-%d %H:%M:%S UTC"),
         size_text(job.size),
         job.arguments,
     )

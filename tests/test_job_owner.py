@@ -91,10 +91,13 @@ def contents(counting: Program) -> dict[str, bytes]:
     }
 
 
+either = pytest.mark.parametrize("plain", [{}, {"PLAIN": "1"}], ids=["locks", "no locks"])
+
+
 # --- somebody has it --------------------------------------------------------
 
 
-@pytest.mark.parametrize("plain", [{}, {"PLAIN": "1"}], ids=["locks", "no locks"])
+@either
 @pytest.mark.parametrize("busy", ["error", "steal-if-dead"])
 def test_a_second_run_is_told_who_has_the_job(
     counting: Program, plain: dict[str, str], busy: str
@@ -111,17 +114,21 @@ def test_a_second_run_is_told_who_has_the_job(
     assert first.go_on().ended().result() == "190"
 
 
-def test_who_waits_gets_the_result_of_the_other(counting: Program) -> None:
-    first = start(counting).until("in turn 10")
-    second = start(counting, "[tell('waits'), count(20)][1]", BUSY="wait").until("waits")
+@either
+def test_who_waits_gets_the_result_of_the_other(counting: Program, plain: dict[str, str]) -> None:
+    first = start(counting, **plain).until("in turn 10")
+    second = start(counting, "[tell('waits'), count(20)][1]", BUSY="wait", **plain).until("waits")
     assert first.go_on().ended().result() == "190"
     ended = second.ended()
     assert ended.result() == "190" and ended.told("turn") == []
 
 
-def test_who_waits_goes_on_where_the_other_was_killed(counting: Program) -> None:
-    first = start(counting).until("in turn 10")
-    second = start(counting, "[tell('waits'), count(20)][1]", BUSY="wait", FREE="1")
+@either
+def test_who_waits_goes_on_where_the_other_was_killed(
+    counting: Program, plain: dict[str, str]
+) -> None:
+    first = start(counting, **plain).until("in turn 10")
+    second = start(counting, "[tell('waits'), count(20)][1]", BUSY="wait", FREE="1", **plain)
     second.until("waits")
     first.send(signal.SIGKILL).ended()
     ended = second.ended()

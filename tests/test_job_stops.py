@@ -301,7 +301,7 @@ def test_an_error_is_raised_unchanged_and_the_last_good_version_stays(program: P
     ended = program.run("count(20)")
     assert ended.code == 1
     assert "Odd: ten is odd" in ended.lines
-    assert ended.lines[-1].startswith("checkpoint: program.count(n=20) goes on from turn 9 of 20")
+    assert ended.lines[-1].startswith("checkpoint: called again, program.count(n=20) goes on from turn 9 of 20")
     module = program.imported()
     status = module.count.status(20)
     assert (status.status, status.position, status.attempt) == ("failed", "turn 9 of 20", 1)
@@ -323,7 +323,7 @@ def test_the_error_is_the_very_object_that_was_raised(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mine") as caught:
         fails()
     assert caught.value is raised
-    assert raised.__notes__ == ["checkpoint: fails() goes on anew when it is called again"]
+    assert raised.__notes__ == ["checkpoint: called again, fails() goes on"]
 
 
 # --- in the last lines, and after -------------------------------------------

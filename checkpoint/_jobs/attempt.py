@@ -40,6 +40,7 @@ OnCodeChange = Literal["warn", "error", "restart", "ignore"]
 
 _TRACE = 2000  # characters of a traceback that are kept
 _TRIES, _PAUSE = 10, 0.01  # to hold a job, and seconds between two of them
+_POLL = 0.2  # seconds between two looks at who works on a job
 
 
 @frozen
@@ -152,10 +153,10 @@ class Attempt:
                 if lock is not None:
                     return lock
                 sleep(_PAUSE)  # Who only looks at the job holds it for a moment.
-        newest = ledger.newest()
-        entry = None if newest is None else entry_of(newest)
-        owner = Owner(**entry.owner) if entry and entry.owner else None
-        ended = entry is None or entry.status != "running" or owner is None or owner.is_dead()
+        owner, ended = _last_owner(ledger)
+        while rules.on_busy == "wait" and not ended:  # Without a lock there is nothing to wait on.
+            sleep(_POLL)
+            owner, ended = _last_owner(ledger)
         if ended and not isinstance(store, Locking):
             return None
         if rules.on_busy == "steal-if-dead" and owner is not None:
@@ -278,6 +279,10 @@ class Attempt:
         with self._stack:
             if error is not None:
                 self._note(error)
+            if isinstance(error, Preempted | KeyboardInterrupt) and self._parent is None:
+                where = self.job.saved_entry.position
+                at = f" after {where}" if where else ""
+                say(f"{self.job.entry.title} has stopped{at}; call it again, and it goes on")
 
     def _note(self, error: BaseException) -> None:
         """Say of the newest version how the attempt ended; its state stays the last good one."""
@@ -296,8 +301,17 @@ class Attempt:
             with suppress(Exception):
                 error.add_note(f"checkpoint: and this could not be noted: {failure}")
         if entry is not None and isinstance(error, Exception) and self._parent is None:
-            where = f"from {entry.position}" if entry.position else "anew"
-            error.add_note(f"checkpoint: {job.entry.title} goes on {where} when it is called again")
+            where = f" from {entry.position}" if entry.position else ""
+            error.add_note(f"checkpoint: called again, {job.entry.title} goes on{where}")
+
+
+def _last_owner(ledger: Ledger) -> tuple[Owner | None, bool]:
+    """Who last worked on a job, and whether that has ended as far as the job's versions tell."""
+    newest = ledger.newest()
+    entry = None if newest is None else entry_of(newest)
+    owner = Owner(**entry.owner) if entry and entry.owner else None
+    ended = entry is None or entry.status != "running" or owner is None or owner.is_dead()
+    return owner, ended
 
 
 def _ended(entry: Entry, error: BaseException) -> Entry:

@@ -80,6 +80,7 @@ class Job:
         # Where the newest save was made, until this attempt has come there again.
         self._target: tuple[str, ...] | None = tuple(record["here"]) or None if record else None
         self._chance = record.get("chance")
+        self._last_chance: dict[str, Any] | None = self.root.begun
         self._restored = sorted(vars(self._state))
         self._mark = self._marked() if self._restored else None
 
@@ -170,7 +171,7 @@ class Job:
         if self._target is not None and node.begun is not None:
             chance.restore(node.begun)
         else:
-            node.begun = chance.captured()
+            node.begun = self._captured()
         if keeper is not None and not node.done:
             self._keepers[node] = keeper
             node.state = node.state or {"at": node.position, "value": keeper.state_dict()}
@@ -200,7 +201,7 @@ class Job:
 
     def turn(self, node: Node) -> None:
         """A turn with loops in it has ended; a resume in one of the next turn begins here."""
-        node.turned = {"at": node.position, "chance": chance.captured()}
+        node.turned = {"at": node.position, "chance": self._captured()}
 
     def end(self, node: Node) -> None:
         """A loop is done."""
@@ -301,7 +302,7 @@ class Job:
             "state": dict(vars(self._state)),
             "loops": self.root.saved(),
             "here": node.names(),
-            "chance": chance.captured(),
+            "chance": self._captured(),
             "yielded": self.yielded,
         }
 
@@ -314,6 +315,8 @@ class Job:
             path = _STATE.sub(r"state.\1", error.path or "").replace("state['yielded']", "state")
             path = path.replace("state['result']", "result")
             told_as = str(error).replace(error.path or "\0", path)
+            if isinstance(error.__cause__, RuntimeError) and "changed" in str(error.__cause__):
+                told_as += "; if another thread changes it, have that thread wait while a turn ends"
             raise SerializationError(told_as, path=path, name=error.name) from error
         self.saved_entry = self.entry
         if "loops" in record:
@@ -362,6 +365,13 @@ class Job:
                 "begin anew with reset()"
             )
 
+    def _captured(self) -> dict[str, Any]:
+        """The random number generators; the same object while nobody uses them, saved once."""
+        now = chance.captured()
+        if self._last_chance is None or chance.unlike(self._last_chance, now):
+            self._last_chance = now
+        return self._last_chance
+
     def restore_chance(self) -> None:
         """Put the random number generators back as they were at the last save."""
         if self._chance is not None:
@@ -393,8 +403,8 @@ class Job:
             return  # Equal strings may be one object, or two.
         changes = ": " + "; ".join(_STATE_OF.sub(r"state.\1", str(one)) for one in found[:3])
         raise ReplayError(
-            f"{self.entry.title} goes on from its last save, and what comes before the loop "
-            f"{' / '.join(self._here.names())} has changed the state once more{changes}; "
+            f"{self.entry.title} goes on from its last save, and what comes before "
+            f"{' / '.join(self._here.names())!r} has changed the state once more{changes}; "
             "what must not be done twice belongs in the body of the loop, or in job.step; loops "
             "in a plain loop need a name each, such as name=f'round {n}'"
         )

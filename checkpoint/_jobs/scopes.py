@@ -16,6 +16,7 @@ TRIES = (ast.Try, ast.TryStar)
 _CONTAINERS = {
     "list", "dict", "set", "bytearray", "deque", "defaultdict", "Counter", "OrderedDict", "array",
 }  # fmt: skip
+_IDLE = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
 _COPIES = _CONTAINERS | {"copy", "deepcopy", "sorted", "tuple", "frozenset", "len", "sum"}
 _DISPLAYS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 _Chain: TypeAlias = ast.Attribute | ast.Subscript | ast.Starred | ast.Await
@@ -27,10 +28,17 @@ def own(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        if isinstance(node, SCOPES):
-            waiting += at_definition(node)[::-1]
-        else:
-            waiting += list(ast.iter_child_nodes(node))[::-1]
+        waiting += _below(node)
+
+
+def _below(node: ast.AST) -> list[ast.AST]:
+    """What is below a node in its scope, the last first; told once, for it is asked often."""
+    found: list[ast.AST] | None = vars(node).get("_below")
+    if found is None:
+        inner = at_definition(node) if isinstance(node, SCOPES) else ast.iter_child_nodes(node)
+        found = [one for one in inner if not isinstance(one, _IDLE)][::-1]
+        vars(node)["_below"] = found
+    return found
 
 
 def bindings(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.AST]]:

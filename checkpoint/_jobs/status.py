@@ -64,7 +64,7 @@ def status_of(snapshot: Snapshot) -> JobStatus:
         function=entry.function,
         arguments=entry.arguments,
         status=entry.status,
-        position=entry.position,
+        position="its end" if entry.status == "done" else entry.position,
         attempt=entry.attempt,
         worked=entry.worked,
         failures=entry.failures,

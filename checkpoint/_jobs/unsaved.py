@@ -377,13 +377,14 @@ class _Program:
 
     def _twice(self, body: Sequence[ast.AST], *, later: bool, loops: set[int]) -> None:
         """Report changes of the state with a job.loop *later*: a resume makes them again."""
+        holds = [any(id(one) in loops for one in own([node])) for node in body]
         for at, node in enumerate(body):
-            after = later or any(id(one) in loops for one in own(body[at + 1 :]))
+            after = later or any(holds[at + 1 :])
             if id(node) in loops:
                 self._twice(getattr(node, "body", []), later=False, loops=loops)
                 continue
             if isinstance(node, LOOPS):
-                after = after or any(id(one) in loops for one in own([node]))
+                after = after or holds[at]
             guard = getattr(node, "test", None) or getattr(node, "subject", None)
             if guard is not None and names_in(guard) & self.origins.saved:
                 continue  # Whoever tests the state knows that it may be restored.
