@@ -27,11 +27,11 @@ from checkpoint._model import Progress, Snapshot
 from checkpoint._outline import Outline
 from checkpoint._pickle_interface import first_bytes
 from checkpoint._reading import Wish
-from checkpoint._repository import Repository, about
+from checkpoint._repository import Repository
 from checkpoint._retention import Best, Retention, ranked
 from checkpoint._saving import Saving
 from checkpoint._upgrading import OnMissing, Schema, Terms
-from checkpoint.errors import CheckpointError, FormatError, NotFoundError
+from checkpoint.errors import CheckpointError, FormatError, NotFoundError, about
 from checkpoint.store import LocalStore, Store, replace_file
 
 _ABSENT: Final = object()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal, overload
 
@@ -93,8 +93,21 @@ def difference(
 
     Buffers without a digest are compared by their sizes.
     """
-    found = Comparison(old, new, old_digests, new_digests).changes()
-    return Difference([Change(_kind(*pair), *pair) for pair in found])
+    return Difference([*_changes(old, new, old_digests, new_digests)])
+
+
+def first_changes(
+    old: Source, new: Source, old_digests: Sequence[str], new_digests: Sequence[str], *, most: int
+) -> list[Change]:
+    """The first changes that `difference` would find; the others are not looked for."""
+    return [*islice(_changes(old, new, old_digests, new_digests), most)]
+
+
+def _changes(
+    old: Source, new: Source, old_digests: Sequence[str], new_digests: Sequence[str]
+) -> Iterator[Change]:
+    for pair in Comparison(old, new, old_digests, new_digests).changes():
+        yield Change(_kind(*pair), *pair)
 
 
 def _kind(old: Outline | None, new: Outline | None) -> Literal["added", "removed", "changed"]:

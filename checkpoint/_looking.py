@@ -11,7 +11,8 @@ from checkpoint._model import Buffer, Manifest, digest
 from checkpoint._outline import Outline, Source, outlined
 from checkpoint._raw import raw_of
 from checkpoint._reading import Wish
-from checkpoint._repository import Repository, about
+from checkpoint._repository import Repository
+from checkpoint.errors import about
 
 
 def inspect(repository: Repository, name: str, version: int | None) -> Outline:

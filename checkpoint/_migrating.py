@@ -26,12 +26,12 @@ from checkpoint._moves import sought
 from checkpoint._pickling import pickle_into
 from checkpoint._reading import Wish
 from checkpoint._refusal import told_by
-from checkpoint._repository import Repository, about
+from checkpoint._repository import Repository
 from checkpoint._rewriting import renamed
 from checkpoint._saving import Saving
 from checkpoint._unpickling import find_global
 from checkpoint._upgrading import Loading, Terms
-from checkpoint.errors import CheckpointError, MigrationError, NotFoundError
+from checkpoint.errors import CheckpointError, MigrationError, NotFoundError, about
 
 Name = tuple[str, str]
 Way = Literal["nothing", "rename", "load", "copy", "cannot"]

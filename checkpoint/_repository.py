@@ -37,6 +37,7 @@ from checkpoint.errors import (
     InvalidNameError,
     NotFoundError,
     StoreError,
+    about,
     warn,
 )
 from checkpoint.store import Store
@@ -316,15 +317,9 @@ class Repository:
             total = sum(part.length for part in parts)
             report = counted(progress, total)
             packed = write_pack(
-                self.store,
-                draft.plan,
-                buffers,
-                chunks,
-                draft.encoder,
-                draft.workers,
-                report,
-                draft.before,
-            )
+                self.store, draft.plan, buffers, chunks,
+                draft.encoder, draft.workers, report, draft.before,
+            )  # fmt: skip
         except (IntegrityError, NotFoundError) as error:
             self.known.distrust(error.key)
             raise _StartAgain from error
@@ -488,18 +483,6 @@ class Repository:
         if damage is not None:
             raise damage
         return None
-
-
-@contextmanager
-def about(name: str, version: int, key: str) -> Iterator[None]:
-    """Say in an error of ours which snapshot it is about."""
-    try:
-        yield
-    except CheckpointError as error:
-        error.name = error.name or name
-        error.version = error.version or version
-        error.key = error.key or key
-        raise
 
 
 _opened: weakref.WeakSet[Repository] = weakref.WeakSet()

@@ -25,6 +25,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -159,6 +161,18 @@ class CrashLoopError(JobError):
     def __init__(self, message: str = "", *, failures: tuple[str, ...] = (), **fields: Any) -> None:
         super().__init__(message, **fields)
         self.failures = failures
+
+
+@contextmanager
+def about(name: str, version: int, key: str) -> Iterator[None]:
+    """Say in an error of ours which snapshot it is about."""
+    try:
+        yield
+    except CheckpointError as error:
+        error.name = error.name or name
+        error.version = error.version or version
+        error.key = error.key or key
+        raise
 
 
 def warn(message: str, category: type[Warning]) -> None:

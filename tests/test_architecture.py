@@ -38,13 +38,15 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("roof", ["_members", "_pickle_interface", "_forking", "_background", "_saving",
               "_loading", "_migrating", "_looking", "_checkpointer"]),
     ("jobs", ["_jobs", "_jobs.watch", "_jobs.stopping", "_jobs.encoding", "_jobs.identity",
-              "_jobs.fingerprint", "_jobs.unsaved", "_jobs.chance", "_jobs.progress",
-              "_jobs.places", "_jobs.marks", "_jobs.ledger", "_jobs.journal", "_jobs.steps",
+              "_jobs.fingerprint", "_jobs.scopes", "_jobs.flow", "_jobs.unsaved",
+              "_jobs.chance", "_jobs.progress", "_jobs.places", "_jobs.marks",
+              "_jobs.ledger", "_jobs.journal", "_jobs.steps",
               "_jobs.maps", "_jobs.loops", "_jobs.job", "_jobs.attempt", "_jobs.status",
               "_jobs.resumable"]),
     ("face", [""]),
-    ("edges", ["_schema_lock", "testing._torture", "_cli_jobs", "_cli_schema", "_cli_migrate", "_cli_inspect", "_cli", "__main__",
-               "testing._contract", "testing._crashing", "testing"]),
+    ("edges", ["_schema_lock", "_cli_schema", "_cli_migrate", "_cli_inspect", "testing._contract",
+               "testing._crashing", "testing._torture", "testing", "_cli_jobs", "_cli",
+               "__main__"]),
 ]  # fmt: skip
 ORDER = [module for _, modules in FLOORS for module in modules]
 BYTES = {m for floor, modules in FLOORS[1:4] for m in modules}

@@ -50,6 +50,25 @@ def made(store: MemoryStore) -> Function:
     return decorate
 
 
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of all jobs."""
+    made = Clock()
+    for module in ("attempt", "job", "loops", "maps", "resumable", "watch"):
+        monkeypatch.setattr(f"checkpoint._jobs.{module}.monotonic", made)
+    return made
+
+
 def until_done(function: Function, *args: Any) -> Any:
     """The result of *function*, called again as often as it is killed."""
     while True:
@@ -710,6 +729,29 @@ def test_so_it_does_around_another_loop(made: Function, kills: tuple[int, ...], 
     assert until_done(made(run, every=every)) == expected
 
 
+@pytest.mark.parametrize("kill", [2, 3, 4, 7, 11, 18])
+def test_it_goes_on_by_its_state_where_only_turns_in_its_own_were_saved(
+    made: Function, clock: Clock, kill: int
+) -> None:
+    turn = Turns(kill)
+    loaders: list[Loader] = []
+
+    def run(*, job: Job) -> list[Any]:
+        s = job.state(seen=list)
+        loaders.append(Loader(3 + len(loaders), 6))  # Another in each attempt.
+        for x in job.loop(loaders[-1], name="outer"):
+            for y in job.loop(range(3)):
+                turn((x, y))
+                s.seen.append((x, y))
+                clock.now += 20
+            clock.now -= 10
+        return list(s.seen)
+
+    expected = [*itertools.product(EXPECTED, range(3))]
+    assert until_done(made(run, every="9s")) == expected
+    assert loaders[1].made == [*range(1 + (kill - 2) // 3, 7)]
+
+
 @pytest.mark.parametrize("kills", [(kill,) for kill in range(1, 19)] + [(5, 6, 7), (4, 8, 12)])
 def test_and_in_another_loop_it_begins_anew_in_each_turn(
     made: Function, kills: tuple[int, ...]
@@ -751,25 +793,6 @@ def test_every_so_many_turns_and_the_first_of_an_attempt_always(
             turn(x)
 
     assert saves(made(run, every=every)) == expected
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of all jobs."""
-    made = Clock()
-    for module in ("attempt", "job", "loops", "maps", "resumable", "watch"):
-        monkeypatch.setattr(f"checkpoint._jobs.{module}.monotonic", made)
-    return made
 
 
 def test_every_so_many_seconds(made: Function, clock: Clock) -> None:

@@ -580,7 +580,7 @@ def test_what_does_not_end_in_the_grace_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", "threads"])
-@pytest.mark.parametrize("seconds", [0.02, 0.25])
+@pytest.mark.parametrize("seconds", [0.02, 0.3])
 def test_a_map_ends_before_the_deadline_and_goes_on_later(kind: str, seconds: float) -> None:
     store = MemoryStore()
 

@@ -90,6 +90,26 @@ def shuffled(*, job: Job) -> Any:
     return s.drawn
 
 
+def built(*, job: Job) -> Any:
+    """What builds the state draws once, and what follows it draws in every attempt."""
+    s = job.state(model=draw, drawn=list)
+    order = random.sample(range(5), 5)
+    more = job.state(head=draw)
+    scale = draw()
+    for n in job.loop(order):
+        at()
+        s.drawn.append([n, scale, draw()])
+    return s.drawn, s.model, more.head
+
+
+def built_for(*, job: Job) -> Any:
+    s = job.state(model=draw, drawn=list)
+    for n in job.loop(Shuffled()):
+        at()
+        s.drawn.append([n, draw()])
+    return s.drawn, s.model
+
+
 def walk() -> Iterator[float]:
     value = 0.0
     for _ in range(6):
@@ -188,6 +208,8 @@ SHAPES: dict[str, Callable[..., Any]] = {
         loop,
         before,
         shuffled,
+        built,
+        built_for,
         made_on_the_way,
         left,
         generator,

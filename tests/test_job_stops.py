@@ -40,7 +40,7 @@ COUNT = """
     """
 
 
-def counting(program: Program, *, every: Any = 1000, more: str = "", last: str = "pass") -> Program:
+def counting(program: Program, *, every: Any = "1h", more: str = "", last: str = "pass") -> Program:
     return program.write(COUNT.format(every=repr(every), more=more, last=last))
 
 
@@ -120,7 +120,7 @@ def test_request_stop_stops_it_as_a_signal_does(program: Program, by: str) -> No
             thread.start()
             thread.join()
 
-        @checkpoint.resumable(every=1000)
+        @checkpoint.resumable(every="1h")
         def count(n, *, job):
             s = job.state(total=0)
             for x in job.loop(range(n)):
@@ -138,7 +138,7 @@ def test_request_stop_stops_it_as_a_signal_does(program: Program, by: str) -> No
 
 def test_a_generator_stops_after_a_save_too(program: Program) -> None:
     program.write("""
-        @checkpoint.resumable(every=1000)
+        @checkpoint.resumable(every="1h")
         def count(n, state=None):
             s = state or {"x": 0, "total": 0}
             while s["x"] < n:
@@ -247,12 +247,10 @@ def test_ctrl_c_after_another_signal_stops_at_once_too(program: Program) -> None
     ("number", "code", "word"),
     [(signal.SIGTERM, PREEMPTED, "preempted"), (signal.SIGINT, INTERRUPTED, "interrupted")],
 )
-@pytest.mark.parametrize("busy", ["time.sleep(60)", "list(iter(int, 1))", "sys.stdin.readline()"])
+@pytest.mark.parametrize("busy", ["time.sleep(60)", "all(iter(lambda: 1, 0))"])
 def test_a_turn_that_does_not_end_is_broken_off_after_the_grace_without_a_save(
     program: Program, number: int, code: int, word: str, busy: str
 ) -> None:
-    if busy.startswith("list"):
-        busy = "all(iter(lambda: 1, 0))"  # never leaves Python for long
     program.write(f"""
         @checkpoint.resumable(every=4, grace=0.1)
         def count(n, *, job):
@@ -301,7 +299,8 @@ def test_an_error_is_raised_unchanged_and_the_last_good_version_stays(program: P
     ended = program.run("count(20)")
     assert ended.code == 1
     assert "Odd: ten is odd" in ended.lines
-    assert ended.lines[-1].startswith("checkpoint: called again, program.count(n=20) goes on from turn 9 of 20")
+    note = "checkpoint: called again, program.count(n=20) goes on from turn 9 of 20"
+    assert ended.lines[-1].startswith(note)
     module = program.imported()
     status = module.count.status(20)
     assert (status.status, status.position, status.attempt) == ("failed", "turn 9 of 20", 1)
@@ -390,7 +389,7 @@ def test_breaking_off_what_comes_after_the_result_does_not_lose_it(
 # --- a deadline -------------------------------------------------------------
 
 TIMED = """
-    @checkpoint.resumable(every=1000{deadline})
+    @checkpoint.resumable(every="1h"{deadline})
     def count(n, *, job):
         s = job.state(total=0)
         for x in job.loop(range(n)):
@@ -426,9 +425,11 @@ def test_before_its_deadline_it_stops_after_a_save_and_begins_no_turn_that_canno
 
 def test_the_end_that_slurm_tells_is_a_deadline(program: Program) -> None:
     program.write(TIMED.format(deadline=""))
-    end = int(time.time()) + 2
-    ended = program.run("count(1000)", environment={"SLURM_JOB_END_TIME": str(end)})
-    assert in_time(ended, end) >= 1
+    # From when it has been imported, which may take a while on a busy machine.
+    name, end = "SLURM_JOB_END_TIME", "str(int(time.time()) + 2)"
+    ended = program.run(f"[os.environ.update({name}={end}), count(1000)]")
+    ended_by = float(ended.told("turn")[0].split()[1]) // 1 + 2
+    assert in_time(ended, ended_by) >= 1
     assert program.status().status == "preempted"
 
 
@@ -575,7 +576,7 @@ def test_a_handler_that_was_there_before_is_called_too(program: Program) -> None
 
         signal.signal(signal.SIGTERM, mine)
 
-        @checkpoint.resumable(every=1000)
+        @checkpoint.resumable(every="1h")
         def count(n, *, job):
             s = job.state(total=0)
             for x in job.loop(range(n)):
@@ -596,11 +597,11 @@ THREADED = """
             s.total += x
         return s.total
 
-    @checkpoint.resumable(every=1000)
+    @checkpoint.resumable(every="1h")
     def aside(n, *, job):
         return body(n, job)
 
-    @checkpoint.resumable(every=1000)
+    @checkpoint.resumable(every="1h")
     def count(n, *, job):
         s = job.state(total=0)
         for x in job.loop(range(n)):
@@ -623,7 +624,7 @@ def test_a_job_in_a_thread_sets_no_handler_and_obeys_request_stop(tmp_path: Path
     jobs: list[Any] = []
     begun, caught = threading.Event(), []
 
-    @resumable(store=tmp_path, name="aside", every=1000)
+    @resumable(store=tmp_path, name="aside", every="1h")
     def aside(n: int, *, job: Any) -> None:
         jobs.append(job)
         for _ in job.loop(range(n)):
@@ -672,7 +673,7 @@ def test_in_a_notebook_it_is_keyboard_interrupt(program: Program) -> None:
         sys.modules["IPython"] = types.ModuleType("IPython")
         sys.modules["IPython"].get_ipython = Shell
 
-        @checkpoint.resumable(every=1000)
+        @checkpoint.resumable(every="1h")
         def count(n, *, job):
             s = job.state(total=0)
             for x in job.loop(range(n)):
@@ -699,7 +700,7 @@ def test_in_a_notebook_it_is_keyboard_interrupt(program: Program) -> None:
 
 def test_jobs_in_jobs_all_stop_and_all_go_on(program: Program) -> None:
     program.write("""
-        @checkpoint.resumable(every=1000)
+        @checkpoint.resumable(every="1h")
         def row(i, n, *, job):
             s = job.state(total=0)
             for x in job.loop(range(n)):
@@ -709,7 +710,7 @@ def test_jobs_in_jobs_all_stop_and_all_go_on(program: Program) -> None:
                 s.total += x
             return s.total * i
 
-        @checkpoint.resumable(every=1000)
+        @checkpoint.resumable(every="1h")
         def rows(n, *, job):
             s = job.state(total=0)
             for i in job.loop(range(n)):
@@ -746,7 +747,7 @@ def test_a_signal_while_it_opens_stops_it_at_the_first_safe_point(program: Progr
                 if key.endswith("@/0000000001.json"):
                     hold("opens")
 
-        @checkpoint.resumable(every=1000, max_attempts=1, store=Slow("store"))
+        @checkpoint.resumable(every="1h", max_attempts=1, store=Slow("store"))
         def count(n, *, job):
             s = job.state(total=0)
             for x in job.loop(range(n)):

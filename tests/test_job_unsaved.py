@@ -57,6 +57,38 @@ CARRIED = {
         """,
         "carries 'total' .* s = job.state\\(total=0\\) and s.total, or say unsaved=\\('total',\\)",
     ),
+    "a sum that is read after the loop, too": (
+        """
+        def f(xs, *, job):
+            total = 0
+            for x in job.loop(xs):
+                total += x  # <-
+            return total
+        """,
+        r"carries 'total'",
+    ),
+    "not the first assignment": (
+        """
+        def f(xs, *, job):
+            for x in job.loop(xs):
+                if not x:
+                    n = 0
+                n += x  # <-
+        """,
+        r"'n'",
+    ),
+    "an inner turn that is cut short": (
+        """
+        def f(xs, *, job):
+            for x in job.loop(xs):
+                for y in x:
+                    if y:
+                        continue
+                    last = y  # <-
+                print(last)
+        """,
+        r"'last'",
+    ),
     "an own assignment": (
         """
         def f(xs, *, job):
@@ -275,14 +307,6 @@ CARRIED = {
                 total += x  # <-
         """,
         r"'total' .* s = run.state\(total=0\)",
-    ),
-    "the number of enumerate": (
-        """
-        def f(xs, *, job):
-            for i, x in enumerate(job.loop(xs)):  # <-
-                print(i, x)
-        """,
-        r"count 'i' at its start again .* for i, x in job.loop\(enumerate\(xs\)\)",
     ),
 }
 
@@ -527,6 +551,14 @@ TWICE = {
 }
 
 REFUSED = {
+    "the number of enumerate": (
+        """
+        def f(xs, *, job):
+            for i, x in enumerate(job.loop(xs)):  # <-
+                print(i, x)
+        """,
+        r"count at its start again .* for i, x in job.loop\(enumerate\(xs\)\)",
+    ),
     "list": (
         """
         def f(xs, *, job):
@@ -845,6 +877,33 @@ RIGHT = {
                 s.total += len(out) + got + first + len(counts)
             return s.total
         """,
+    "inner loops that end in one way": """
+        def f(xs, *, job):
+            got = first = None
+            for x in job.loop(xs):
+                while True:
+                    got = fetch()
+                    if got:
+                        break
+                for y in x:
+                    part = y
+                    break
+                print(got, part)
+        """,
+    "names of inner scopes": """
+        def f(xs, *, job):
+            k = 3
+            for x in job.loop(xs):
+                print(k, [k for k in x], {k: v for k, v in x})
+                y = sorted(x, key=lambda y: y[0])
+                z = make(lambda z, *more, **named: (z, more, named))
+                def inner(w):
+                    v = w
+                    return v
+                w = v = inner(y)
+                print(w, v, z)
+            return k
+        """,
     "both branches": """
         def f(xs, *, job):
             for x in job.loop(xs):
@@ -1001,7 +1060,7 @@ RIGHT = {
         def f(xs, *, job):
             for x in rich.progress.track(job.loop(xs), description="x"):
                 pass
-            for _, x in enumerate(tqdm(job.loop(xs, name="b"))):
+            for _, x in tqdm(job.loop(enumerate(xs), name="b")):
                 print(x)
             for i, x in job.loop(enumerate(xs)):
                 print(i, x)

@@ -185,7 +185,7 @@ class Attempt:
                 entry = evolve(entry, generation=last.generation + 1)
             else:
                 record, last_status = ledger.load(), last.status
-                entry = self._continued(last, entry)
+                entry = self._continued(last, ledger.loaded(), entry)
         entry = evolve(
             entry, status="running", attempt=entry.attempt + 1, owner=asdict(Owner.here())
         )
@@ -197,6 +197,7 @@ class Attempt:
         main = stops.enter(watch, rules.signals, rules.grace)
         stack.callback(stops.leave, watch, main=main)
         job = Job(ledger, entry, record, watch, rules.every, rules.grace, self._parent)
+        job.is_block = not entry.keeps_result
         self.job = job
         # What it draws before its first loop is the same in every attempt.
         if record:
@@ -210,8 +211,11 @@ class Attempt:
         if self._parent is None:
             self._say(entry, was_done=bool(record) and last_status == "done")
 
-    def _continued(self, last: Entry, fresh: Entry) -> Entry:
-        """What the next attempt begins with; CrashLoopError if it is one too many."""
+    def _continued(self, last: Entry, loaded: Entry, fresh: Entry) -> Entry:
+        """What the next attempt begins with; CrashLoopError if it is one too many.
+
+        It follows the *last* one, with the state of the version that was *loaded*.
+        """
         stuck, failures = last.stuck, last.failures
         if last.status in ("running", "failed"):
             stuck += 1
@@ -229,9 +233,9 @@ class Attempt:
                 failures=failures,
                 name=self._name,
             )
-        kept = ("position", "saves", "worked", "generation", "attempt")
-        values = {name: getattr(last, name) for name in kept}
-        return evolve(fresh, stuck=stuck, failures=failures, **values)
+        kept = ("position", "saves", "worked", "generation")
+        values = {name: getattr(loaded, name) for name in kept}
+        return evolve(fresh, attempt=last.attempt, stuck=stuck, failures=failures, **values)
 
     def _say(self, entry: Entry, *, was_done: bool) -> None:
         if was_done:
@@ -245,22 +249,21 @@ class Attempt:
 
     # --- end ----------------------------------------------------------------
 
-    def finish(self, result: Any, *, keeps_result: bool) -> None:
-        """The function has returned: keep its result, durably, or the state that it ends with."""
+    def finish(self, result: Any) -> None:
+        """The function has returned: keep its result, durably; of a block what it has saved."""
         job = self.job
         job.check_swallowed()
         now = monotonic()
-        job.entry = evolve(
-            job.entry, status="done", worked=job.worked(now), stuck=0, keeps_result=keeps_result
-        )
-        if keeps_result:
+        job.entry = evolve(job.entry, status="done", worked=job.worked(now), stuck=0)
+        if job.entry.keeps_result:
             # Whoever called it goes on with the random numbers after it.
             after = None if self._parent is None else chance.captured()
             job.put({"result": result, "chance": after})
             job.journal.clear()
             self._forget_children()
         else:
-            job.put(job.record(job.root))
+            job.check_arrived()
+            job.ledger.restamp(said(job.entry))
         job.ledger.keep_newest()
 
     def _forget_children(self) -> None:

@@ -164,8 +164,6 @@ class Flow:
                 self._assign(node.id)
             return
         self._read(node.id, node)
-        if isinstance(node.ctx, ast.Del):
-            self._assign(node.id)  # What another turn left is gone.
         for name in sorted(self._reads_of(node.id, set())):
             self._read(name, node)
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from checkpoint._difference import difference
+from checkpoint._difference import first_changes
 from checkpoint._jobs import chance
 from checkpoint._jobs.journal import Journal
 from checkpoint._jobs.ledger import Entry, Ledger, said
@@ -70,6 +70,7 @@ class Job:
             ledger.check_newest,
         )
         self.yielded: Any = record.get("yielded")
+        self.is_block = False
         self._asked: str | None = None
         self._stopped: BaseException | None = None
         self._begun, self._before = monotonic(), entry.worked
@@ -80,8 +81,10 @@ class Job:
         # Where the newest save was made, until this attempt has come there again.
         self._target: tuple[str, ...] | None = tuple(record["here"]) or None if record else None
         self._chance = record.get("chance")
+        self._unsure: dict[str, Any] | None = None
         self._last_chance: dict[str, Any] | None = self.root.begun
         self._restored = sorted(vars(self._state))
+        self._built: dict[str, Any] = dict(record.get("built", {}))  # generators after a builder
         self._mark = self._marked() if self._restored else None
 
     def __repr__(self) -> str:
@@ -106,12 +109,20 @@ class Job:
         else is the value.  Whatever hangs on the result is saved at safe points,
         attributes added later too.  Called twice, it gives the same object.
         """
+        if not initial:
+            return self._state
+        before = chance.captured()
         for name, value in initial.items():
             if name in self._given:
                 raise ValueError(f"job.state is given {name!r} twice")
             self._given.add(name)
             if name not in self._restored:
                 setattr(self._state, name, value() if isinstance(value, _BUILDERS) else value)
+            elif name in self._built and self._target is not None:
+                chance.restore(self._built[name])
+        after = chance.captured()
+        if not self._given & {*self._restored} and chance.unlike(before, after):
+            self._built[next(reversed(initial))] = after  # What follows goes on from here.
         return self._state
 
     def loop(
@@ -185,10 +196,18 @@ class Job:
             node.turned = {"at": node.position, "chance": node.begun}
         elif node.names() == self._target:
             self._target = None
+            if self._unsure is not None and chance.unlike(self._unsure, chance.captured()):
+                raise ReplayError(
+                    f"{self.entry.title} drew random numbers before {' / '.join(node.names())!r}, "
+                    "in the first turn that had a loop in it, and they would be others now; draw "
+                    "them in job.step"
+                )
             self.restore_chance()
             self._check_replayed()
         elif node.turned is not None and node.turned["at"] == node.position:
             chance.restore(node.turned["chance"])
+        elif not node.done:
+            self._unsure = chance.captured()
 
     @contextmanager
     def inside(self, node: Node) -> Iterator[None]:
@@ -199,8 +218,15 @@ class Job:
         finally:
             self._here = before
 
+    def leave(self, node: Node) -> None:
+        """What was called at *node* is done and journaled: a resume does not come there again."""
+        if self._target is not None and self._target[: len(node.names())] == node.names():
+            self._target = None
+            self.restore_chance()
+
     def turn(self, node: Node) -> None:
         """A turn with loops in it has ended; a resume in one of the next turn begins here."""
+        self._note_keepers(node)
         node.turned = {"at": node.position, "chance": self._captured()}
 
     def end(self, node: Node) -> None:
@@ -210,11 +236,11 @@ class Job:
             self.turn(node)
         self._keepers.pop(node, None)
 
-    def safe_point(self, node: Node) -> None:
+    def safe_point(self, node: Node, *, always: bool = False) -> None:
         """The state is whole: save it if that is due, and stop if somebody asked for it."""
         if self._stopped is not None:
             raise self._stopped
-        if not self.is_asked and self.watch.only_counts():
+        if not (self.is_asked or always) and self.watch.only_counts():
             return
         if self._target is not None:
             # On the way to where it was saved, the state is that of there.
@@ -223,9 +249,8 @@ class Job:
             return
         now = monotonic()
         reason = self.reason(now)
-        if reason is not None or self.watch.is_save_due(now):
+        if reason is not None or always or self.watch.is_save_due(now):
             self._save(node, reason, now)
-        self._note_keepers(node)
         self.watch.look_again()
         if reason is not None:
             self.stop(reason)
@@ -304,11 +329,12 @@ class Job:
             "here": node.names(),
             "chance": self._captured(),
             "yielded": self.yielded,
+            "built": self._built,
         }
 
     def put(self, record: Mapping[str, Any]) -> None:
         """Add a version; an error names the path as the function knows it."""
-        self._check_arrived()
+        self.check_arrived()
         try:
             self.ledger.save(record, said(self.entry))
         except SerializationError as error:
@@ -356,7 +382,7 @@ class Job:
                 "their order has changed, or begin anew with reset()"
             )
 
-    def _check_arrived(self) -> None:
+    def check_arrived(self) -> None:
         """ReplayError if the loop in which it was saved was left out."""
         if self._target is not None:
             raise ReplayError(
@@ -398,10 +424,10 @@ class Job:
             )
             return
         sides = (Source(before.stream), Source(after.stream))
-        found = difference(*sides, before.buffers, after.buffers)
-        if not found:
+        first = first_changes(*sides, before.buffers, after.buffers, most=3)
+        if not first:
             return  # Equal strings may be one object, or two.
-        changes = ": " + "; ".join(_STATE_OF.sub(r"state.\1", str(one)) for one in found[:3])
+        changes = ": " + "; ".join(_STATE_OF.sub(r"state.\1", str(one)) for one in first)
         raise ReplayError(
             f"{self.entry.title} goes on from its last save, and what comes before "
             f"{' / '.join(self._here.names())!r} has changed the state once more{changes}; "

@@ -24,11 +24,11 @@ from checkpoint._members import stamp
 from checkpoint._migration import default as migrations
 from checkpoint._model import Snapshot
 from checkpoint._reading import Wish
-from checkpoint._repository import Repository, about
+from checkpoint._repository import Repository
 from checkpoint._retention import Retention, either, keep_last, keep_tagged
 from checkpoint._saving import Saving
 from checkpoint._upgrading import Terms
-from checkpoint.errors import ConflictError, IntegrityError, JobError
+from checkpoint.errors import ConflictError, IntegrityError, JobError, about
 
 _KEEP = either(keep_last(3), keep_tagged())
 _FAILURES = 5  # that are remembered
@@ -86,7 +86,7 @@ class Entry:
     worked: float = 0.0  # seconds, of which nothing was lost
     stuck: int = 0  # attempts that ended badly since the last save at a safe point
     generation: int = 1  # how often it began anew
-    keeps_result: bool = False  # the function's, once it is done
+    keeps_result: bool = False  # once it is done; a block has none
     code: str = ""
     source: str = ""
     owner: Mapping[str, Any] = field(factory=dict)
@@ -143,6 +143,11 @@ class Ledger:
             state = Wanted((), self._terms).loaded(manifest, parts, lambda: again()[1])
         self._saving.follows(manifest)
         return state
+
+    def loaded(self) -> Entry:
+        """What the version says that was loaded, which may not be the newest."""
+        found = self.repository.snapshots(self.name)
+        return entry_of(next(one for one in found if one.version == self._saving.parent))
 
     def save(self, state: Any, meta: Mapping[str, Any]) -> Snapshot:
         """Add a version; ConflictError if another attempt has added one."""

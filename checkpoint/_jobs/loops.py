@@ -24,6 +24,7 @@ class Host(Protocol):
     """What a loop needs of its job."""
 
     watch: Watch
+    is_block: bool
 
     def begin(self, node: Node, keeper: Any) -> None: ...
 
@@ -31,7 +32,7 @@ class Host(Protocol):
 
     def turn(self, node: Node) -> None: ...
 
-    def safe_point(self, node: Node) -> None: ...
+    def safe_point(self, node: Node, *, always: bool = False) -> None: ...
 
     def end(self, node: Node) -> None: ...
 
@@ -95,10 +96,12 @@ class Loop(Generic[T]):
             node.done = True
             host.end(node)
             raise
-        node.done = True
+        was_done, node.done = node.done, True
         host.end(node)
-        if monotonic() >= watch.due:
-            host.safe_point(node)
+        # A block that is run again when it is done begins after its last loop.
+        always = host.is_block and not was_done and len(node.names()) == 1
+        if always or monotonic() >= watch.due:
+            host.safe_point(node, always=always)
 
     def _check_taker(self, frame: Any) -> None:
         """Refuse whoever may take items before the turn of the one before is done."""

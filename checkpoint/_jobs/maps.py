@@ -14,7 +14,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
 from typing import Any, Literal, NoReturn, Protocol
 
@@ -224,16 +224,19 @@ class _Work:
 
     # --- in this thread -----------------------------------------------------
 
-    def make_here(self, missing: Iterable[Task], node: Node) -> None:
+    def make_here(self, missing: Iterator[Task], node: Node) -> None:
         """Make what is missing, one after the other, each as a turn of *node*.
 
         Random numbers go on where they stopped.
         """
+        first = next(missing, None)
+        if first is None or first[0] != node.position:
+            self._host.leave(node)
         if self._before.chance is not None:
             chance.restore(self._before.chance)
         function, retry = self._function, self._ways.retry
         host, watch = self._host, self._watch
-        for number, item in missing:
+        for number, item in chain([] if first is None else [first], missing):
             node.position = number
             outcome = _made(function, item, retry)
             if type(outcome) is Failed:

@@ -54,10 +54,10 @@ class Resumable(Generic[R]):
         _refuse(function)
         functools.update_wrapper(self, function)
         self._function, self._rules = function, rules
+        self._generates = inspect.isgeneratorfunction(function)
+        _check_parameters(function, self._generates, ignore)
         self._store, self._key, self._ignore = store, key, tuple(ignore)
         self._name = None if name is None else check_job_name(name)
-        self._generates = inspect.isgeneratorfunction(function)
-        _check_parameters(function, self._generates, self._ignore)
         check(function, unsaved=unsaved)
         if name is None and "<" in function.__qualname__:
             job_name(function)  # Says why it has none.
@@ -78,7 +78,7 @@ class Resumable(Generic[R]):
         with self._attempt(arguments, args, kwargs) as attempt:
             if not attempt.finished:
                 attempt.result = self._run(attempt.job, args, kwargs)
-                attempt.finish(attempt.result, keeps_result=True)
+                attempt.finish(attempt.result)
         result: R = attempt.result
         return result
 
@@ -145,7 +145,7 @@ class Resumable(Generic[R]):
         self, arguments: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Attempt:
         parent = current.get()
-        entry = Entry(self.name, shown(arguments), "running")
+        entry = Entry(self.name, shown(arguments), "running", keeps_result=True)
         name = self._id(arguments, args, kwargs)
         if parent is None:
             return Attempt(repository_at(self._store), name, entry, self._code, self._rules)
@@ -235,7 +235,7 @@ class JobContext:
             return
         with ExitStack() as stack:
             stack.push(attempt)
-            attempt.finish(None, keeps_result=False)
+            attempt.finish(None)
 
 
 @overload

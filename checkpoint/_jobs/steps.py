@@ -35,6 +35,8 @@ class Host(Protocol):
 
     def inside(self, node: Node) -> AbstractContextManager[None]: ...
 
+    def leave(self, node: Node) -> None: ...
+
     def rest(self, watch: Watch | None = None) -> None: ...
 
 
@@ -51,6 +53,7 @@ def called(
     found = host.journal.take(slot)
     if found is not None:
         found = _checked(f"step {slot[1]}", found, call)
+        host.leave(Node(f"step {slot[1]}:", host.here))
         if found.chance is not None:
             chance.restore(found.chance)
         return found.result
@@ -108,6 +111,7 @@ def _checked(step: str, found: Call | Made, call: Call) -> Call:
 
 
 def other_call(step: str, was: str, now: str) -> ReplayError:
+    """The error of a replay that goes another way than its journal."""
     return ReplayError(
         f"{step}: the journal has {was}, the program calls {now}; "
         "the calls up to where it stopped must be the same, or begin anew with reset()"

@@ -219,18 +219,13 @@ class _Program:
         return loops
 
     def _counting(self, loop: ast.For, counted: ast.Call, call: ast.Call) -> None:
-        """Report the number that `enumerate` gives, if it is looked at."""
-        target = loop.target.elts[0] if isinstance(loop.target, ast.Tuple) else loop.target
-        used = [one.id for one in ast.walk(self.function) if isinstance(one, ast.Name)
-                and isinstance(one.ctx, ast.Load)]  # fmt: skip
-        if isinstance(target, ast.Name) and target.id in used:
-            items = ast.unparse(call.args[0]) if call.args else "..."
-            text = (
-                f"begins to count {target.id!r} at its start again after a resume; count what is "
-                f"looped over: for {_bare(loop.target)} in {ast.unparse(call.func)}"
-                f"(enumerate({items})), or say unsaved=({target.id!r},) if it is meant"
-            )
-            self._report("carried", counted, text, target.id)
+        """Report an `enumerate` around the loop, which knows nothing of a resume."""
+        items = ast.unparse(call.args[0]) if call.args else "..."
+        text = (
+            "begins to count at its start again after a resume; count what is looped over: "
+            f"for {_bare(loop.target)} in {ast.unparse(call.func)}(enumerate({items}))"
+        )
+        self._report("refused", counted, text)
 
     def _refuse(self, node: ast.AST) -> None:
         chain = list(self._above(node))
