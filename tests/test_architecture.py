@@ -42,6 +42,7 @@ FLOORS: list[tuple[str, list[str]]] = [
               "_jobs.chance", "_jobs.progress", "_jobs.places", "_jobs.marks",
               "_jobs.ledger", "_jobs.journal", "_jobs.steps",
               "_jobs.maps", "_jobs.loops", "_jobs.job", "_jobs.attempt", "_jobs.status",
+              "_jobs.past",
               "_jobs.resumable"]),
     ("face", [""]),
     ("edges", ["_schema_lock", "_cli_schema", "_cli_migrate", "_cli_inspect", "testing._contract",

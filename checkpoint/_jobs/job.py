@@ -18,7 +18,7 @@ from attrs import evolve
 from checkpoint._difference import first_changes
 from checkpoint._jobs import chance
 from checkpoint._jobs.journal import Journal
-from checkpoint._jobs.ledger import Entry, Ledger, said
+from checkpoint._jobs.ledger import TURN, Entry, Ledger, said
 from checkpoint._jobs.loops import Loop
 from checkpoint._jobs.maps import Failed, OnError, Ways, mapped
 from checkpoint._jobs.marks import Mark, mark_of
@@ -336,7 +336,8 @@ class Job:
         """Add a version; an error names the path as the function knows it."""
         self.check_arrived()
         try:
-            self.ledger.save(record, said(self.entry))
+            is_outer = len(record.get("here", ())) == 1 or self.yielded is not None
+            self.ledger.save(record, said(self.entry), (TURN,) if is_outer else ())
         except SerializationError as error:
             path = _STATE.sub(r"state.\1", error.path or "").replace("state['yielded']", "state")
             path = path.replace("state['result']", "result")
@@ -432,7 +433,8 @@ class Job:
             f"{self.entry.title} goes on from its last save, and what comes before "
             f"{' / '.join(self._here.names())!r} has changed the state once more{changes}; "
             "what must not be done twice belongs in the body of the loop, or in job.step; loops "
-            "in a plain loop need a name each, such as name=f'round {n}'"
+            "in a plain loop need a name each, such as name=f'round {n}'; step_back() goes back "
+            "to the last whole turn of an outermost loop"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from checkpoint.errors import ConflictError, IntegrityError, JobError, about
 _KEEP = either(keep_last(3), keep_tagged())
 _FAILURES = 5  # that are remembered
 ARCHIVED = "archived-"
+TURN = "turn"  # the newest version at the end of a turn of an outermost loop
 
 
 @frozen
@@ -149,10 +150,14 @@ class Ledger:
         found = self.repository.snapshots(self.name)
         return entry_of(next(one for one in found if one.version == self._saving.parent))
 
-    def save(self, state: Any, meta: Mapping[str, Any]) -> Snapshot:
+    def save(self, state: Any, meta: Mapping[str, Any], tags: tuple[str, ...] = ()) -> Snapshot:
         """Add a version; ConflictError if another attempt has added one."""
         with self._fenced():
-            return self._saving.save(state, self._members(meta), None)
+            return self._saving.save(state, self._members(meta, tags), None)
+
+    def follow(self, version: int) -> None:
+        """What is added next has the state of *version*."""
+        self._saving.parent = version
 
     def restamp(self, meta: Mapping[str, Any]) -> Snapshot:
         """Add a version with the state of the last one, and something else said of it."""
@@ -190,7 +195,7 @@ class Ledger:
         newest = self._saving.parent
         assert newest is not None
         with suppress(IntegrityError):  # Nothing is deleted beside what is damaged.
-            self.repository.retain(self.name, newest, either(keep_last(1), keep_tagged()))
+            self.repository.retain(self.name, newest, _archived)
 
     def archive(self) -> None:
         """Tag the newest version, so that it stays."""
@@ -205,8 +210,8 @@ class Ledger:
         if versions:
             self.repository.delete(self.name, versions)
 
-    def _members(self, meta: Mapping[str, Any]) -> dict[str, Any]:
-        return {"metrics": {}, "tags": (), "meta": dict(meta), **stamp()}
+    def _members(self, meta: Mapping[str, Any], tags: tuple[str, ...] = ()) -> dict[str, Any]:
+        return {"metrics": {}, "tags": tags, "meta": dict(meta), **stamp()}
 
     def _fenced(self) -> _Fenced:
         if os.getpid() != self._process:
@@ -239,6 +244,10 @@ class _Fenced:
 def lease_key(name: str) -> str:
     """What the process holds that works on the job *name*."""
     return f"leases/jobs/{name}"
+
+
+def _archived(snapshots: Sequence[Snapshot]) -> set[int]:
+    return {s.version for s in snapshots if any(tag.startswith(ARCHIVED) for tag in s.tags)}
 
 
 def said(entry: Entry) -> dict[str, Any]:

@@ -12,21 +12,20 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
-from attrs import evolve
-
 from checkpoint import _format
+from checkpoint._jobs import past
 from checkpoint._jobs.attempt import Attempt, OnBusy, OnCodeChange, Rules
 from checkpoint._jobs.fingerprint import Code, fingerprint
 from checkpoint._jobs.identity import bound, digest_of, job_id, job_name, shown
 from checkpoint._jobs.job import Job, current
-from checkpoint._jobs.ledger import Entry, Ledger, entry_of, lease_key, said
+from checkpoint._jobs.ledger import Entry
 from checkpoint._jobs.status import JobStatus, history_of
 from checkpoint._jobs.stopping import SIGNALS
 from checkpoint._jobs.unsaved import check
 from checkpoint._jobs.watch import Every, Span
 from checkpoint._repository import Repository
-from checkpoint.errors import ConflictError, InvalidNameError
-from checkpoint.store import LocalStore, Locking, Store
+from checkpoint.errors import InvalidNameError
+from checkpoint.store import LocalStore, Store
 
 R = TypeVar("R")
 Where = str | os.PathLike[str] | Store | None
@@ -101,21 +100,15 @@ class Resumable(Generic[R]):
 
         ConflictError while another process runs it.
         """
-        repository, name = self._place(args, kwargs)
-        store = repository.store
-        lock = store.lock(lease_key(name), wait=False) if isinstance(store, Locking) else None
-        if isinstance(store, Locking) and lock is None:
-            raise ConflictError(f"{name!r} is run by another process now; let it end", name=name)
-        try:
-            ledger = Ledger(repository, name)
-            newest = ledger.newest()
-            if newest is None or entry_of(newest).status == "reset":
-                return
-            ledger.archive()
-            ledger.save({}, said(evolve(entry_of(newest), status="reset", position="")))
-        finally:
-            if lock is not None:
-                lock.__exit__(None, None, None)
+        past.reset(*self._place(args, kwargs))
+
+    def step_back(self, *args: Any, **kwargs: Any) -> None:
+        """Have the next call go on from the last whole turn of an outermost loop.
+
+        For a job that cannot go on within that turn.  NotFoundError if there is
+        none, ConflictError while another process runs it.
+        """
+        past.step_back(*self._place(args, kwargs))
 
     # --- which job ----------------------------------------------------------
 
@@ -172,7 +165,7 @@ class _Bound:
 
     def __init__(self, resumable: Resumable[Any], owner: Any) -> None:
         functools.update_wrapper(self, resumable)
-        for name in ("status", "history", "reset"):
+        for name in ("status", "history", "reset", "step_back"):
             setattr(self, name, functools.partial(getattr(resumable, name), owner))
         self._call = functools.partial(resumable, owner)
 
@@ -214,12 +207,33 @@ class JobContext:
         self._name, self._key, self._store, self._rules = check_job_name(name), key, store, rules
         self._attempt: Attempt | None = None
 
+    @property
+    def name(self) -> str:
+        """The name of the job in its repository."""
+        return self._name if self._key is None else safe_id(self._name, self._key)
+
+    def status(self) -> JobStatus | None:
+        """How far the job has got; None if it was never begun."""
+        found = self.history()
+        return found[-1] if found else None
+
+    def history(self) -> list[JobStatus]:
+        """The versions of the job that are kept, oldest first."""
+        return history_of(repository_at(self._store), self.name)
+
+    def reset(self) -> None:
+        """Have the next block begin anew; what is saved is archived, under a tag, and stays."""
+        past.reset(repository_at(self._store), self.name)
+
+    def step_back(self) -> None:
+        """Have the next block go on from the last whole turn of an outermost loop."""
+        past.step_back(repository_at(self._store), self.name)
+
     def __enter__(self) -> Job:
-        name = self._name if self._key is None else safe_id(self._name, self._key)
         told = {} if self._key is None else {"key": self._key}
         entry = Entry(self._name, shown(told), "running")
         code = Code("", "")  # A block has no fingerprint: its steps are checked one by one.
-        self._attempt = Attempt(repository_at(self._store), name, entry, code, self._rules)
+        self._attempt = Attempt(repository_at(self._store), self.name, entry, code, self._rules)
         return self._attempt.__enter__().job
 
     def __exit__(
