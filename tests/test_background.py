@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -112,6 +113,10 @@ def in_thread(work: Callable[[], object]) -> Iterator[threading.Thread]:
 
 def dead_child() -> None:
     """Nothing is left of any child."""
+    # A pool that spawns leaves its tracker of resources, which lives as long as this process.
+    tracker = getattr(resource_tracker, "_resource_tracker", None)
+    if getattr(tracker, "_pid", None) is not None:
+        tracker._stop()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

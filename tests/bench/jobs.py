@@ -162,7 +162,7 @@ def _map(way: str, count: int, folder: Path) -> None:
 
 
 def _saves(bench: Bench) -> Table:
-    span = bench.size(90, 3)
+    span = bench.size(60, 3)
     rows, samples = [], []
     for kind in ("arrays", "objects"):
         found = [_child(kind, span, bench.fresh("share")) for _ in range(bench.size(3, 1))]
