@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import checkpoint
-from checkpoint import Job, MemoryStore, NotFoundError, ReplayError
+from checkpoint import Job, JobError, MemoryStore, NotFoundError, ReplayError
 
 
 class Killed(BaseException):
@@ -74,3 +75,13 @@ def test_a_block_that_is_run_again_ends_as_it_did_and_begins_anew_after_a_reset(
     assert any(one.archived for one in block.history())
     assert run() == 30
     assert made == [0, 1, 2, 0, 1, 2]
+
+
+def test_another_thread_has_no_steps_in_a_job() -> None:
+    block = checkpoint.job("threads", store=MemoryStore())
+    with pytest.raises(checkpoint.Preempted), block as job, ThreadPoolExecutor(1) as pool:
+        for call in (lambda: job.step(abs, -1), lambda: job.map(abs, [-1]), lambda: job.loop([])):
+            with pytest.raises(JobError, match="called by another thread"):
+                pool.submit(call).result()
+        pool.submit(job.request_stop).result()
+        job.step(abs, -1)

@@ -18,6 +18,7 @@ import tqdm.auto
 from rich.console import Console
 from rich.progress import Progress, track
 
+import checkpoint
 from checkpoint._jobs.progress import adopt, resumed_line, span_text
 
 
@@ -393,3 +394,34 @@ def test_a_resume_is_one_line_that_says_what_is_kept() -> None:
     assert resumed_line("train(n=100, lr=0.1)", "4,521 of 10,000", 8040) == (
         "checkpoint: train(n=100, lr=0.1) goes on at 4,521 of 10,000; 2 h 14 min of work are kept"
     )
+
+
+# --- around a job's loop ------------------------------------------------------
+
+
+def barred(n: int, *, job: checkpoint.Job) -> int:
+    s = job.state(sum=0)
+    for x in tqdm.std.tqdm(job.loop(range(n), name="std"), file=io.StringIO()):
+        s.sum += x
+    for x in tqdm.auto.tqdm(job.loop(range(n), name="auto"), file=io.StringIO()):
+        s.sum += x
+        if x == 3 and job.attempt == 1:
+            raise RuntimeError("killed")
+    for x in track(job.loop(range(n), name="rich"), console=quiet()):
+        s.sum += x
+    for x in job.loop(range(n), name="own", progress=True):
+        s.sum += x
+    return int(s.sum)
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+def test_a_loop_in_any_bar_goes_on_where_it_stopped() -> None:
+    going = checkpoint.resumable(
+        barred, store=checkpoint.MemoryStore(), name="barred", every=1, unsaved=()
+    )
+    with pytest.raises(RuntimeError, match="killed"):
+        going(6)
+    assert going(6) == 4 * 15

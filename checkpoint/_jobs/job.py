@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -56,6 +57,7 @@ class Job:
         self.grace = grace
         self.calls = Watch(None, watch.ends)  # knows how long a journaled call takes
         self._every = every
+        self._thread = threading.get_ident()
         self._parent = parent
         self.entry = self.saved_entry = entry
         self.root = Node.restored(record["loops"]) if record else Node()
@@ -303,6 +305,12 @@ class Job:
         return self._saved.is_past(key)
 
     def _go_on(self) -> None:
+        """Raise if the function was stopped, or this is a thread that is not the function's."""
+        if threading.get_ident() != self._thread:
+            raise JobError(
+                "job.loop, job.step and job.map were called by another thread than the job's: what "
+                "it does has no place in the order of the function; give the work to job.map"
+            )
         if self._stopped is not None:
             raise self._stopped
 

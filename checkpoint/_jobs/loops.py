@@ -17,6 +17,7 @@ from checkpoint.errors import JobError, ReplayError
 
 T = TypeVar("T")
 
+_BARS = ("tqdm", "rich")
 _FOR = opmap["GET_ITER"]  # what a `for` calls `__iter__` by, in contrast to a function
 
 
@@ -65,7 +66,9 @@ class Loop(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         frame = sys._getframe(1)
-        if frame.f_code.co_code[frame.f_lasti] != _FOR:
+        # A bar may make an iterator that it never uses; who takes the items is looked at later.
+        is_bar = str(frame.f_globals.get("__name__")).partition(".")[0] in _BARS
+        if not is_bar and frame.f_code.co_code[frame.f_lasti] != _FOR:
             raise JobError(
                 "job.loop is given to a function, which may ask for the next item before the body "
                 "is done with the last, or counts anew on a resume; loop over it directly, and "
