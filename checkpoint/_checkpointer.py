@@ -19,7 +19,7 @@ from checkpoint._codec import parse_codec
 from checkpoint._difference import Difference
 from checkpoint._draft import Draft
 from checkpoint._loading import Wanted
-from checkpoint._members import stamp
+from checkpoint._members import members
 from checkpoint._migrating import Migrated, migrate
 from checkpoint._migration import Migrations
 from checkpoint._migration import default as default_migrations
@@ -118,9 +118,9 @@ class Checkpointer:
         """
         self._check_open()
         self._saving.wait()
-        members = _members(metrics, tags, meta)
+        said = _members(metrics, tags, meta)
         self._saving.raise_failed()
-        return self._saving.save(state, members, progress)
+        return self._saving.save(state, said, progress)
 
     def save_in_background(
         self,
@@ -167,11 +167,11 @@ class Checkpointer:
             raise ValueError(f"capture is 'copy' or 'fork', not {capture!r}")
         if not timeout > 0:
             raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
-        members = _members(metrics, tags, meta)
+        said = _members(metrics, tags, meta)
         self._saving.raise_failed()
         if capture == "copy":
-            return self._saving.copy(state, members)
-        return self._saving.fork(state, members, timeout, despite_threads=despite_threads)
+            return self._saving.copy(state, said)
+        return self._saving.fork(state, said, timeout, despite_threads=despite_threads)
 
     # --- load ---------------------------------------------------------------
 
@@ -432,12 +432,7 @@ class Checkpointer:
 
 def _members(metrics: Mapping[str, float] | None, tags: Iterable[str], meta: Any) -> dict[str, Any]:
     """What a manifest says beside the state, checked; nothing of it can be changed any more."""
-    return {
-        "metrics": _metrics(metrics or {}),
-        "tags": _tags(tags),
-        "meta": _format.check_json(meta),
-        **stamp(),
-    }
+    return members(metrics=_metrics(metrics or {}), tags=_tags(tags), meta=_format.check_json(meta))
 
 
 def _metrics(metrics: Mapping[str, float]) -> dict[str, float]:

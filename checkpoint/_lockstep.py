@@ -71,11 +71,6 @@ def length_of(data: bytes, at: int) -> int:
     return ATOMS[op] or GETS[op] or (9 if op == pickle.FRAME[0] else 1)
 
 
-def reference_at(data: bytes, at: int) -> int:
-    """The number that is recalled by the opcode at a place."""
-    return int.from_bytes(data[at + 1 : at + GETS[data[at]]], "little")
-
-
 def agreed(
     one: bytes, at: int, end: int, other: bytes, place: int, stop: int, same: Same
 ) -> tuple[int, int]:

@@ -96,9 +96,9 @@ class Repository:
             self._tags[name] = Tags(self.store, _format.check_name(name), self.identity)
         return self._tags[name]
 
-    def names(self) -> list[str]:
-        """Every name that has a snapshot, damaged or not."""
-        keys = self.store.keys("snapshots/")
+    def names(self, folder: str = "") -> list[str]:
+        """Every name in *folder* that has a snapshot, damaged or not."""
+        keys = self.store.keys(f"snapshots/{folder}")
         return sorted({found[0] for key in keys if (found := _format.parse_snapshot_key(key))})
 
     def snapshots(self, name: str) -> list[Snapshot]:
@@ -390,6 +390,8 @@ class Repository:
 
     def delete(self, name: str, versions: Sequence[int]) -> None:
         """Delete versions that are there, the newest included."""
+        if not versions:
+            return
         turn = _lease.deleting(self.store, name, wait=True)
         assert turn is not None
         with turn:

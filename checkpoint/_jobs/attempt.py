@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import traceback
 from contextlib import ExitStack, suppress
-from contextvars import Token
 from datetime import datetime
 from time import monotonic, sleep
 from typing import Any, Literal, get_args
@@ -90,20 +89,21 @@ class Attempt:
         self.result: Any = None
         self._anew = False
         self._stack = ExitStack()
-        self._token: Token[Job | None] | None = None
 
     def __enter__(self) -> Attempt:
-        if self._is_finished(Ledger(self._repository, self._name)):
+        ledger = Ledger(self._repository, self._name)
+        if self._is_finished(ledger):
             return self
         with ExitStack() as stack:
             if self._parent is None:
-                lock = self._lock(Ledger(self._repository, self._name))
+                lock = self._lock(ledger)
                 if lock is not None:
                     stack.enter_context(lock)
-            ledger = Ledger(self._repository, self._name)  # of now: another may have ended it
-            if not self._is_finished(ledger):
-                self._open(ledger, stack)
-                self._stack = stack.pop_all()
+                ledger = Ledger(self._repository, self._name)  # of now: another may have ended it
+                if self._is_finished(ledger):
+                    return self
+            self._open(ledger, stack)
+            self._stack = stack.pop_all()
         return self
 
     # --- is it done, and may we? --------------------------------------------
@@ -206,8 +206,7 @@ class Attempt:
         else:
             job.root.begun = chance.captured()
             job.put(job.record(job.root))
-        self._token = current.set(job)
-        stack.callback(current.reset, self._token)
+        stack.callback(current.reset, current.set(job))
         if self._parent is None:
             self._say(entry, was_done=bool(record) and last_status == "done")
 
@@ -221,7 +220,9 @@ class Attempt:
             stuck += 1
         if last.status == "running":
             where = f" at {last.position}" if last.position else ""
-            failures = (*failures, f"attempt {last.attempt}: killed{where}, without a word")[-5:]
+            failures = last.failed(
+                f"attempt {last.attempt}: killed{where}, without a word"
+            ).failures
         if self._has_changed(last):
             stuck = 0  # Whatever it died of may be mended.
         if stuck >= self._rules.max_attempts:
@@ -268,13 +269,9 @@ class Attempt:
 
     def _forget_children(self) -> None:
         """Delete the jobs that this one has called: their results are in its own."""
-        repository, folder = self._repository, f"snapshots/{self._name}/inside/"
-        keys = repository.store.keys(folder)
-        names = {key.removeprefix("snapshots/").partition("/@/")[0] for key in keys}
-        for name in sorted(names):
-            versions = repository.line(name).versions()
-            if versions:
-                repository.delete(name, versions)
+        repository = self._repository
+        for name in repository.names(f"{self._name}/inside/"):
+            repository.delete(name, repository.line(name).versions())
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self.finished:

@@ -268,7 +268,7 @@ class Job:
 
     def reason(self, now: float, watch: Watch | None = None) -> str | None:
         """Why to stop now; *watch* knows how long a call takes, else a turn of a loop counts."""
-        if stops.reason is not None or self._asked is not None:
+        if self.is_asked:
             return stops.reason or self._asked
         return "its deadline" if (watch or self.watch).ends_too_late(now) else None
 

@@ -18,7 +18,7 @@ from attrs import field, frozen
 from checkpoint import _pruning
 from checkpoint._codec import parse_codec
 from checkpoint._jobs.places import Key
-from checkpoint._members import stamp
+from checkpoint._members import members
 from checkpoint._migration import default as migrations
 from checkpoint._reading import Wish
 from checkpoint._repository import Repository
@@ -115,9 +115,7 @@ class Journal:
     def clear(self) -> None:
         """Delete all of it."""
         self._saving = None
-        versions = self._repository.line(self.name).versions()
-        if versions:
-            self._repository.delete(self.name, versions)
+        self._repository.delete(self.name, self._repository.line(self.name).versions())
 
     # --- as versions --------------------------------------------------------
 
@@ -153,8 +151,7 @@ class Journal:
         assert self._saving is not None
         state = _state(entries)
         meta = {"journal": {key: len(values) for key, values in state.items()}}
-        members: dict[str, Any] = {"metrics": {}, "tags": (), "meta": meta, **stamp()}
-        added = self._saving.save(state, members, None)
+        added = self._saving.save(state, members(meta), None)
         return _Version(added.version, added.size, frozenset(entries))
 
     def _read(self, numbers: Sequence[int], into: Entries) -> list[_Version]:

@@ -20,12 +20,12 @@ from attrs import asdict, evolve, field, fields, frozen
 
 from checkpoint._codec import parse_codec
 from checkpoint._loading import Wanted
-from checkpoint._members import stamp
+from checkpoint._members import members
 from checkpoint._migration import default as migrations
 from checkpoint._model import Snapshot
 from checkpoint._reading import Wish
 from checkpoint._repository import Repository
-from checkpoint._retention import Retention, either, keep_last, keep_tagged
+from checkpoint._retention import either, keep_last, keep_tagged
 from checkpoint._saving import Saving
 from checkpoint._upgrading import Terms
 from checkpoint.errors import ConflictError, IntegrityError, JobError, about
@@ -120,12 +120,12 @@ def entry_of(snapshot: Snapshot) -> Entry:
 class Ledger:
     """The versions of the job *name*, as one attempt knows and adds to them."""
 
-    def __init__(self, repository: Repository, name: str, keep: Retention = _KEEP) -> None:
+    def __init__(self, repository: Repository, name: str) -> None:
         self.name = name
         self.repository = repository
         self._terms = Terms(migrations, "raise", "warn")
         self._process = os.getpid()
-        self._saving = Saving(repository, name, parse_codec("zstd"), keep, migrations)
+        self._saving = Saving(repository, name, parse_codec("zstd"), _KEEP, migrations)
         self._saving.fence = repository.line(name).highest()
 
     def newest(self) -> Snapshot | None:
@@ -153,7 +153,7 @@ class Ledger:
     def save(self, state: Any, meta: Mapping[str, Any], tags: tuple[str, ...] = ()) -> Snapshot:
         """Add a version; ConflictError if another attempt has added one."""
         with self._fenced():
-            return self._saving.save(state, self._members(meta, tags), None)
+            return self._saving.save(state, members(meta, tags), None)
 
     def follow(self, version: int) -> None:
         """What is added next has the state of *version*."""
@@ -164,8 +164,9 @@ class Ledger:
         saving = self._saving
         assert saving.fence is not None and saving.parent is not None
         with self._fenced():
-            members = self._members(meta)
-            added = self.repository.restamp(self.name, saving.parent, saving.fence + 1, **members)
+            added = self.repository.restamp(
+                self.name, saving.parent, saving.fence + 1, **members(meta)
+            )
         saving.fence = saving.parent = added.version
         saving.clean(added)
         return added
@@ -204,14 +205,6 @@ class Ledger:
             highest = self.repository.line(self.name).highest()
             tag = f"{ARCHIVED}{newest.version}"
             self.repository.tags(self.name).move(tag, newest.version, highest)
-
-    def clear(self, versions: list[int]) -> None:
-        """Delete *versions*."""
-        if versions:
-            self.repository.delete(self.name, versions)
-
-    def _members(self, meta: Mapping[str, Any], tags: tuple[str, ...] = ()) -> dict[str, Any]:
-        return {"metrics": {}, "tags": tags, "meta": dict(meta), **stamp()}
 
     def _fenced(self) -> _Fenced:
         if os.getpid() != self._process:

@@ -77,9 +77,7 @@ class Loop(Generic[T]):
         turns, node = self._turns(), self._node
         if not self._progress:
             return turns
-        return with_bar(
-            turns, total=node.total, position=node.position, description=node.names()[-1]
-        )
+        return with_bar(turns, total=node.total, position=node.position, description=node.name)
 
     def _turns(self) -> Iterator[T]:
         host, node, watch = self._host, self._node, self._host.watch

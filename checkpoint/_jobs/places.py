@@ -66,9 +66,7 @@ class Node:
         self._count()
         self._loops += 1
         found = name or f"loop {self._loops}"
-        if self._inner_at != self.position:
-            self.inner, self._inner_at = {}, self.position
-        node = self.inner.setdefault(found, Node(found, self))
+        node = self.part(found)
         if node.started:
             raise JobError(
                 f"job.loop was called twice with the name {found!r}; give each loop its own: "
@@ -78,7 +76,7 @@ class Node:
         return node
 
     def part(self, name: str) -> Node:
-        """The place of what a journaled call of this turn calls in turn."""
+        """What has that name in this turn, made where it is not there: a loop, a journaled call."""
         if self._inner_at != self.position:
             self.inner, self._inner_at = {}, self.position
         return self.inner.setdefault(name, Node(name, self))

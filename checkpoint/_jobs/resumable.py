@@ -129,9 +129,6 @@ class Resumable(Generic[R]):
         self, arguments: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> str:
         key = dict(arguments) if self._key is None else self._key(*args, **kwargs)
-        if self._key is None:
-            for name, value in arguments.items():
-                digest_of(value, name)  # An error names the argument.
         return safe_id(self.name, key)
 
     def _attempt(
@@ -153,10 +150,10 @@ class Resumable(Generic[R]):
     # --- running ------------------------------------------------------------
 
     def _run(self, job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._generates:
-            return _drain(job, self._function, args, kwargs)
         if "job" in inspect.signature(self._function).parameters:
             kwargs = kwargs | {"job": job}
+        if self._generates:
+            return _drain(job, self._function, args, kwargs)
         return self._function(*args, **kwargs)
 
 
@@ -179,8 +176,6 @@ def _drain(
     """Run a generator to its end; each value that it yields is the state, whole at that moment."""
     if job.yielded is not None:
         kwargs = kwargs | {"state": job.yielded}
-    if "job" in inspect.signature(function).parameters:
-        kwargs = kwargs | {"job": job}
     job.restore_chance()
     turns: Generator[Any, None, Any] = function(*args, **kwargs)
     node, watch = job.root, job.watch

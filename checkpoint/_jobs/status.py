@@ -7,7 +7,7 @@ from datetime import datetime
 
 from attrs import evolve, field, frozen
 
-from checkpoint._jobs.ledger import ARCHIVED, Entry, entry_of, lease_key
+from checkpoint._jobs.ledger import ARCHIVED, Owner, entry_of, lease_key
 from checkpoint._jobs.progress import span_text
 from checkpoint._model import Snapshot, size_text
 from checkpoint._repository import Repository
@@ -57,8 +57,7 @@ class JobStatus:
 
 def status_of(snapshot: Snapshot) -> JobStatus:
     """What *snapshot* says of its job; JobError if it is no job's."""
-    entry: Entry = entry_of(snapshot)
-    owner = entry.owner
+    entry = entry_of(snapshot)
     return JobStatus(
         name=snapshot.name,
         function=entry.function,
@@ -68,7 +67,7 @@ def status_of(snapshot: Snapshot) -> JobStatus:
         attempt=entry.attempt,
         worked=entry.worked,
         failures=entry.failures,
-        owner=f"process {owner['pid']} on {owner['host']}" if owner else "",
+        owner=str(Owner(**entry.owner)) if entry.owner else "",
         source=entry.source,
         version=snapshot.version,
         saved=snapshot.created,

@@ -20,7 +20,6 @@ from checkpoint._jobs.watch import Watch
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
-
 # Those that only some systems have, and that no system has for a program to handle.
 _ELSEWHERE = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
 _NOT_OURS = ("SIGKILL", "SIGSTOP")
