@@ -29,7 +29,8 @@ import os, random, signal, socket, sys, threading, time
 import checkpoint
 
 def tell(*words):
-    print(*words, flush=True)
+    # In one piece: another thread may tell something, too.
+    print(" ".join(map(str, words)) + "\\n", end="", flush=True)
 
 def hold(*words):
     "Tell it, and wait until the test lets this process go on."

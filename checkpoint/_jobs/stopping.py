@@ -148,7 +148,8 @@ class Stops:
 
 def say(message: str) -> None:
     """Tell the person at the terminal."""
-    print(f"checkpoint: {message}", file=sys.stderr, flush=True)
+    # In one piece, line end and all: another thread may say something, too.
+    print(f"checkpoint: {message}\n", end="", file=sys.stderr, flush=True)
 
 
 def exception_for(reason: str, message: str) -> BaseException:
