@@ -16,18 +16,16 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from checkpoint._difference import first_changes
 from checkpoint._jobs import chance
 from checkpoint._jobs.journal import Journal
 from checkpoint._jobs.ledger import TURN, Entry, Ledger, said
 from checkpoint._jobs.loops import Loop
 from checkpoint._jobs.maps import Failed, OnError, Ways, mapped
-from checkpoint._jobs.marks import Mark, mark_of
+from checkpoint._jobs.marks import Mark, changes, mark_of
 from checkpoint._jobs.places import Key, Node
 from checkpoint._jobs.steps import called
 from checkpoint._jobs.stopping import exception_for, stops
 from checkpoint._jobs.watch import Every, Watch
-from checkpoint._outline import Source
 from checkpoint.errors import JobError, JobWarning, ReplayError, SerializationError, warn
 
 T = TypeVar("T")
@@ -425,21 +423,20 @@ class Job:
         after = self._marked()
         if after is None or after.digest == before.digest:
             return
-        if before.stream is None or after.stream is None:
+        found = changes(before, after)
+        if found is None:
             warn(
                 f"{self.entry.title} goes on, and what comes before the loop may have changed its "
                 "state once more; it is too large to say what",
                 JobWarning,
             )
             return
-        sides = (Source(before.stream), Source(after.stream))
-        first = first_changes(*sides, before.buffers, after.buffers, most=3)
-        if not first:
-            return  # Equal strings may be one object, or two.
-        changes = ": " + "; ".join(_STATE_OF.sub(r"state.\1", str(one)) for one in first)
+        if not found:
+            return
+        told = "; ".join(_STATE_OF.sub(r"state.\1", str(one)) for one in found)
         raise ReplayError(
             f"{self.entry.title} goes on from its last save, and what comes before "
-            f"{' / '.join(self._here.names())!r} has changed the state once more{changes}; "
+            f"{' / '.join(self._here.names())!r} has changed the state once more: {told}; "
             "what must not be done twice belongs in the body of the loop, or in job.step; loops "
             "in a plain loop need a name each, such as name=f'round {n}'; step_back() goes back "
             "to the last whole turn of an outermost loop"

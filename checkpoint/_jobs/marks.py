@@ -7,10 +7,13 @@ from typing import Any
 from attrs import frozen
 from blake3 import blake3
 
+from checkpoint._difference import Change, first_changes
+from checkpoint._outline import Source
 from checkpoint._pickling import pickle_into
 from checkpoint.errors import SerializationError
 
 _SHOWN = 16 << 20  # a stream up to this is kept, to tell what has changed
+_TOLD = 3  # changes, of all
 
 
 @frozen
@@ -35,3 +38,15 @@ def mark_of(value: Any) -> Mark | None:
     buffers = tuple(blake3(view.cast("B")).hexdigest() for view in pickled.buffers)
     digest = blake3(repr((blake3(stream).hexdigest(), buffers)).encode()).hexdigest()
     return Mark(digest, stream if len(stream) <= _SHOWN else None, buffers)
+
+
+def changes(before: Mark, after: Mark, within: int = _SHOWN) -> list[Change] | None:
+    """The first changes between two marks that differ; None if a stream is longer than *within*.
+
+    Without any, equal parts are one object in the one, and two in the other.
+    """
+    old, new = before.stream, after.stream
+    if old is None or new is None or max(len(old), len(new)) > within:
+        return None
+    sides = Source(old), Source(new)
+    return first_changes(*sides, before.buffers, after.buffers, most=_TOLD)

@@ -7,16 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol
 
-from checkpoint._difference import difference
 from checkpoint._jobs import chance
 from checkpoint._jobs.identity import shown, told
 from checkpoint._jobs.journal import Call, Journal, Made
-from checkpoint._jobs.marks import Mark, mark_of
+from checkpoint._jobs.marks import Mark, changes, mark_of
 from checkpoint._jobs.places import Node
 from checkpoint._jobs.watch import Watch
-from checkpoint._outline import Source
 from checkpoint.errors import JobError, ReplayError, SerializationError
 
 _RESULT = re.compile(r"state\['calls'\]\[0\]\[4\]")  # where the journal has it
@@ -161,23 +159,16 @@ def _marks(given: Mapping[str, Any]) -> dict[str, Mark]:
     return {label: mark for label, mark in marks.items() if mark is not None}
 
 
-def _is_small(stream: bytes | None) -> TypeGuard[bytes]:
-    return stream is not None and len(stream) <= _LOOKED_INTO
-
-
 def _check_unchanged(step: str, before: Mapping[str, Mark], after: Mapping[str, Mark]) -> None:
     for label, mark in before.items():
         now = after.get(label)
         if now is None or now.digest == mark.digest:
             continue
-        changes = ""
-        if _is_small(mark.stream) and _is_small(now.stream):
-            sides = Source(mark.stream), Source(now.stream)
-            found = difference(*sides, mark.buffers, now.buffers)
-            if not found:
-                continue  # Its parts are shared in another way; they are what they were.
-            changes = ": " + "; ".join(str(change) for change in found[:3])
+        found = changes(mark, now, _LOOKED_INTO)
+        if found == []:
+            continue  # Its parts are shared in another way; they are what they were.
+        told_as = f": {'; '.join(map(str, found))}" if found else ""
         raise JobError(
-            f"{step}, has changed what it was given, {label}{changes}; a replay would not: "
+            f"{step}, has changed what it was given, {label}{told_as}; a replay would not: "
             "have it return what is new, or do it in the body of a loop"
         )

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from attrs import define
-from measuring import Bench, Target, remove
+from measuring import Bench, Target, peak_memory, remove
 from report import Table, seconds, size, verdict
 
 from checkpoint import Checkpointer
@@ -128,20 +128,13 @@ def main(scene: str, folder: str) -> None:
     """Make one sample, and print it."""
     with Checkpointer(folder) as saves:
         saves.snapshots()
-        before = _peak()
+        before = peak_memory()
         start = perf_counter()
         shown = SCENES[scene](saves)
         took = perf_counter() - start
-    peak = _peak() - before
+    peak = peak_memory() - before
     print(shown[:2000], file=sys.stderr)
     print(json.dumps([took, peak]))
-
-
-def _peak() -> int:
-    """Resident bytes at their peak; `ru_maxrss` would begin with those of the parent."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
-from measuring import Bench, Comparison, Target, pairs, quartiles, timed
+from measuring import Bench, Comparison, Target, pairs, peak_memory, quartiles, timed
 from report import Table, compared, seconds, size, verdict
 
 import checkpoint
@@ -247,13 +247,6 @@ def _child(way: str, count: int, folder: Path) -> list[float]:
     return found
 
 
-def _peak() -> int:
-    """Resident bytes at their peak; `ru_maxrss` would begin with those of the parent."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
-
-
 def _quiet() -> contextlib.redirect_stderr[io.StringIO]:
     return contextlib.redirect_stderr(io.StringIO())
 
@@ -263,9 +256,9 @@ def main(way: str, count: int, folder: Path) -> None:
     if way in _KINDS:
         print(json.dumps(_share(way, count, folder)))
         return
-    before = _peak()
+    before = peak_memory()
     took = timed(_map, way, count, folder)
-    print(json.dumps([took, _peak() - before]))
+    print(json.dumps([took, peak_memory() - before]))
 
 
 if __name__ == "__main__":

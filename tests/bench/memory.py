@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import json
 import pickle
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 import arrays
 import dedup
 import objects
-from measuring import Bench, Target, remove, settle
+from measuring import Bench, Target, peak_memory, remove, resident, settle
 from report import Table, size, verdict
 
 from checkpoint import Checkpointer
@@ -153,7 +152,7 @@ def _save(name: str, folder: Path, total: int) -> int:
     state = arrays.build(total)
     before = _begin()
     way.save(state, folder / "state")
-    return _peak() - before
+    return peak_memory() - before
 
 
 def _load(name: str, folder: Path, total: int) -> int:
@@ -163,7 +162,7 @@ def _load(name: str, folder: Path, total: int) -> int:
     like = {f"layer.{i:02}": arrays.np.zeros(total // arrays.COUNT // 4, "f4") for i in range(64)}
     before = _begin()
     state = dict(way.load(folder / "state", like))
-    return _peak() - before - sum(array.nbytes for array in state.values())
+    return peak_memory() - before - sum(array.nbytes for array in state.values())
 
 
 def _second(argument: str, folder: Path, total: int) -> int:
@@ -176,7 +175,7 @@ def _second(argument: str, folder: Path, total: int) -> int:
         # What is kept for the second save counts, the peak of the first does not.
         _begin()
         saves.save(state)
-        return _peak() - before
+        return peak_memory() - before
 
 
 def _newest(argument: str, folder: Path, total: int) -> int:
@@ -196,7 +195,7 @@ def _lazily(version: int, folder: Path) -> int:
     before = _begin()
     state = Checkpointer(folder / "state").load(version=version, lazy=True)
     assert all(abs(array[len(array) // 2, 0]) < 100 for array in state.values())
-    return _peak() - before
+    return peak_memory() - before
 
 
 def _background(capture: str, folder: Path, total: int) -> int:
@@ -205,7 +204,7 @@ def _background(capture: str, folder: Path, total: int) -> int:
     before = _begin()
     with Checkpointer(folder / "state") as saves:
         saves.save_in_background(state, capture=capture).result()
-        return _peak() - before
+        return peak_memory() - before
 
 
 def _warm(way: arrays.Way, path: Path) -> None:
@@ -226,7 +225,7 @@ def _graph_save(name: str, folder: Path, heroes: int) -> int:
     before = _begin()
     if name == "pickle":
         pickle.dump(world, _Nowhere(), 5)
-        peak = _peak()
+        peak = peak_memory()
         with (folder / "pickle").open("wb") as file:
             pickle.dump(world, file, 5)
         return peak - before
@@ -237,7 +236,7 @@ def _graph_save(name: str, folder: Path, heroes: int) -> int:
             change(world, Random(4))
             _begin()
         saves.save(world)
-        return _peak() - before
+        return peak_memory() - before
 
 
 def _graph_load(name: str, folder: Path, heroes: int) -> int:
@@ -249,9 +248,9 @@ def _graph_load(name: str, folder: Path, heroes: int) -> int:
             world = pickle.load(file)
     else:
         world = Checkpointer(folder / "state").load()
-    peak = _peak()
+    peak = peak_memory()
     settle()
-    above = peak - _status("VmRSS")
+    above = peak - resident("VmRSS")
     assert len(world) >= heroes
     return above
 
@@ -275,20 +274,8 @@ def _begin() -> int:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return _peak()
-    return _status("VmRSS")
-
-
-def _peak() -> int:
-    if Path("/proc/self/status").exists():
-        return _status("VmHWM")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _status(member: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(member))
+        return peak_memory()
+    return resident("VmRSS")
 
 
 if __name__ == "__main__":
