@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from checkpoint import _format
 from checkpoint._jobs import past
@@ -247,41 +247,30 @@ class JobContext:
             attempt.finish(None)
 
 
+class Options(TypedDict, total=False):
+    """What `resumable` may be given."""
+
+    every: Every
+    store: Where
+    name: str | None
+    key: Callable[..., Any] | None
+    ignore: Collection[str]
+    unsaved: Collection[str]
+    on_code_change: OnCodeChange
+    on_busy: OnBusy
+    deadline: Span | datetime | None
+    max_attempts: int
+    grace: float
+    signals: Collection[str]
+
+
 @overload
-def resumable(
-    function: Callable[..., R],
-    /,
-    *,
-    every: Every = ...,
-    store: Where = ...,
-    name: str | None = ...,
-    key: Callable[..., Any] | None = ...,
-    ignore: Collection[str] = ...,
-    unsaved: Collection[str] = ...,
-    on_code_change: OnCodeChange = ...,
-    on_busy: OnBusy = ...,
-    deadline: Span | datetime | None = ...,
-    max_attempts: int = ...,
-    grace: float = ...,
-    signals: Collection[str] = ...,
-) -> Resumable[R]: ...
+def resumable(function: Callable[..., R], /, **options: Unpack[Options]) -> Resumable[R]: ...
 
 
 @overload
 def resumable(
-    *,
-    every: Every = ...,
-    store: Where = ...,
-    name: str | None = ...,
-    key: Callable[..., Any] | None = ...,
-    ignore: Collection[str] = ...,
-    unsaved: Collection[str] = ...,
-    on_code_change: OnCodeChange = ...,
-    on_busy: OnBusy = ...,
-    deadline: Span | datetime | None = ...,
-    max_attempts: int = ...,
-    grace: float = ...,
-    signals: Collection[str] = ...,
+    **options: Unpack[Options],
 ) -> Callable[[Callable[..., R]], Resumable[R]]: ...
 
 
