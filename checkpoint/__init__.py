@@ -28,7 +28,7 @@ from checkpoint._migration import (
     upgrade,
     versioned,
 )
-from checkpoint._model import Global, Shape, Snapshot
+from checkpoint._model import Global, Shape, Snapshot, Use, Verdict
 from checkpoint._outline import Outline
 from checkpoint._pickle_interface import (
     Pickler,
@@ -53,6 +53,7 @@ from checkpoint._retention import (
     lowest,
 )
 from checkpoint._standins import StandIn
+from checkpoint._trust import everything
 from checkpoint.errors import (
     CheckpointError,
     ConflictError,
@@ -72,6 +73,7 @@ from checkpoint.errors import (
     StoreError,
     UnsafeError,
     UnsavedStateError,
+    UntrustedTypeWarning,
 )
 from checkpoint.store import LocalStore, Lock, Locking, Mappable, MemoryStore, Store
 
@@ -121,6 +123,9 @@ __all__ = [
     "Unpickler",
     "UnsafeError",
     "UnsavedStateError",
+    "UntrustedTypeWarning",
+    "Use",
+    "Verdict",
     "__version__",
     "add_fields",
     "current_job",
@@ -128,6 +133,7 @@ __all__ = [
     "dump",
     "dumps",
     "either",
+    "everything",
     "graph_migration",
     "highest",
     "inspect",

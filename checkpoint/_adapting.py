@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from sys import intern
 from typing import Any, Final, NoReturn
@@ -49,7 +49,7 @@ def adapter(
     if not needed and (today is None or not _differs(shape, today, cls, migrations.keep_unknown)):
         return None
     kind: type[Adapter] = Adapter
-    if shape.kind == "namedtuple":
+    if shape.kind == "namedtuple" and not issubclass(cls, enum.Enum):
         kind = _TupleAdapter
     elif shape.kind in ("enum", "flag") and issubclass(cls, enum.Enum):
         kind = EnumAdapter
@@ -158,6 +158,8 @@ class Adapter:
             self._defaults = [(n, m) for n, m in self._defaults if n not in self.shape.fields]
         self.upgrades = bool(steps)
         self.gone: MigrationError | None = None  # why the class is not there
+        # Refuses names of fields that a stranger's state may not have.
+        self.guard: Callable[[type, Iterable[Any]], None] | None = None
         self._required = frozenset(required(cls, today) if steps and not self._setter else ())
         self._lacking: set[str] = set()
         self.ran = False
@@ -176,6 +178,8 @@ class Adapter:
         if fields is None:
             return self._build_opaque(obj, state)
         new = self.upgraded(fields) if self._steps else fields
+        if self.guard is not None:
+            self.guard(self.cls, new)
         if self._required and not self._required.issubset(new):
             self._lacking |= self._required.difference(new)
         if self._setter is not None:
@@ -325,6 +329,8 @@ class _TupleAdapter(Adapter):
         today: tuple[str, ...] | None = getattr(self.cls, "_fields", None)
         if today is None:
             obj: Any = object.__new__(self.cls)
+            if self.guard is not None:
+                self.guard(self.cls, fields)
             self._complete(obj, fields, fields)
             return obj
         defaults: Mapping[str, Any] = self.cls._field_defaults  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 They are saved with the instance again, so that a state which passes through an
 older or a leaner program loses nothing.  An instance that can hold no weak
-reference keeps none.
+reference keeps none.  Those that came out of a stranger's file stay foreign.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import Any
 
 from attrs import frozen
 
+from checkpoint._recording import current
+
 
 @frozen
 class _Kept:
     owner: weakref.ref[Any]
     fields: Mapping[str, Any]
+    foreign: bool
 
 
 # By identity: instances may be equal, or not hashable.
@@ -32,7 +35,8 @@ def keep(obj: Any, fields: Mapping[str, Any]) -> bool:
         owner = weakref.ref(obj, lambda _: _kept.pop(key, None) and None)
     except TypeError:
         return False
-    _kept[key] = _Kept(owner, dict(fields))
+    load = current.get()
+    _kept[key] = _Kept(owner, dict(fields), load is not None and load.foreign)
     _kinds[type(obj)] = tuple(dict.fromkeys((*_kinds.get(type(obj), ()), *fields)))
     return True
 
@@ -42,11 +46,16 @@ def names(kind: type) -> tuple[str, ...]:
     return _kinds.get(kind, ())
 
 
-def reduced(way: Callable[[Any], Any], obj: Any) -> Any:
-    """The reduction of *obj* by *way*, with what is kept beside it in its state."""
+def reduced(way: Callable[[Any], Any], taint: Callable[[], object], obj: Any) -> Any:
+    """The reduction of *obj* by *way*, with what is kept beside it in its state.
+
+    *taint* is called if that is foreign.
+    """
     value, fields = way(obj), kept(obj)
     if not fields or type(value) is not tuple or len(value) < 3:
         return value
+    if _kept[id(obj)].foreign:
+        taint()
     state = value[2]
     if type(state) is dict:
         state = {**state, **fields}

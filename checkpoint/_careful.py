@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -12,9 +13,10 @@ from checkpoint._adapting import Adapter, Becomes, EnumAdapter
 from checkpoint._migration import Become
 from checkpoint._model import Buffer
 from checkpoint._outline import path_at
+from checkpoint._probes import Probes
 from checkpoint._refusal import told_by
 from checkpoint._unpickling import Uncollected
-from checkpoint.errors import CheckpointError, MigrationError, SerializationError
+from checkpoint.errors import CheckpointError, MigrationError, SerializationError, UnsafeError
 
 Ask = Callable[[Any], Any]
 
@@ -56,6 +58,9 @@ def _made(needed: Adapter, cls: Any, args: Any, more: Any) -> Any:
         ) from error
 
 
+_KEYED = (pickle.SETITEM, pickle.SETITEMS, pickle.ADDITEMS)
+_MAX_COLLISIONS = 64
+_MAX_COMPARED = 200_000
 _InPython: Any = pickle._Unpickler
 
 
@@ -75,6 +80,8 @@ class Careful(_InPython):  # type: ignore[misc]
         buffers: Iterable[Buffer],
         ask: Ask | None,
         become: dict[int, str | None],
+        *,
+        guarded: bool = False,
     ) -> None:
         self._source = _File(stream)
         super().__init__(self._source, buffers=buffers)
@@ -85,6 +92,9 @@ class Careful(_InPython):  # type: ignore[misc]
         self._waiting: dict[int, _Waiting] = {}
         self._known, self.become = become, dict(become)
         self._count = 0
+        self._is_guarded, self._compared = guarded, 0
+        # Of each container that is filled: how many of its keys have which hash.
+        self._hashes: dict[int, tuple[Any, Counter[int], Probes]] = {}
 
     def loaded(self) -> Any:
         """The graph.  Its instances are what *become* said; see whether it says more now."""
@@ -210,12 +220,31 @@ class Careful(_InPython):  # type: ignore[misc]
         else:
             super().load_build()
 
+    def _guard(self, taken: int | None, step: int) -> None:
+        """Refuse keys of which too many have one hash: each would be compared with all others."""
+        filled = self.metastack[-1][-1] if taken is None else self.stack[-1 - taken]
+        keys = self.stack[::step] if taken is None else [self.stack[-taken]]
+        if id(filled) not in self._hashes:
+            self._hashes[id(filled)] = filled, Counter(), Probes(is_set=step == 1)
+        _, hashes, probes = self._hashes[id(filled)]
+        values = [*map(hash, keys)]
+        hashes.update(values)
+        # Each is compared with those that have its hash, by code of the program as a rule.
+        self._compared += sum(hashes[value] - 1 for value in values)
+        worst = max((hashes[value] for value in values), default=0)
+        if max(worst - _MAX_COLLISIONS, self._compared - _MAX_COMPARED) > 0:
+            raise UnsafeError("keys of which too many have one hash")
+        if not probes.add(values):
+            raise UnsafeError("keys that were chosen to collide")
+
     def _filling(opcode: bytes) -> Callable[[Careful], None]:
         """What fills a list, a dict or a set, unless that became nothing."""
         fill = _InPython.dispatch[opcode[0]]
         taken = {pickle.APPEND: 1, pickle.SETITEM: 2}.get(opcode)
 
         def load(self: Careful) -> None:
+            if self._is_guarded and opcode in _KEYED:
+                self._guard(taken, 1 if opcode == pickle.ADDITEMS else 2)
             if taken is None and self.metastack[-1][-1] is None:
                 self.pop_mark()
             elif taken is not None and self.stack[-1 - taken] is None:

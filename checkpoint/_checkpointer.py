@@ -6,7 +6,7 @@ It is the only place that knows both objects and bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final, Literal
@@ -18,18 +18,22 @@ from checkpoint import _looking as look
 from checkpoint._codec import parse_codec
 from checkpoint._difference import Difference
 from checkpoint._draft import Draft
+from checkpoint._foreign import check_size
+from checkpoint._keys import USERS, Given, keys
 from checkpoint._loading import Wanted
 from checkpoint._members import members
 from checkpoint._migrating import Migrated, migrate
 from checkpoint._migration import Migrations
 from checkpoint._migration import default as default_migrations
-from checkpoint._model import Progress, Snapshot
+from checkpoint._model import Buffer, Manifest, Progress, Snapshot
 from checkpoint._outline import Outline
 from checkpoint._pickle_interface import first_bytes
 from checkpoint._reading import Wish
 from checkpoint._repository import Repository
 from checkpoint._retention import Best, Retention, ranked
 from checkpoint._saving import Saving
+from checkpoint._telling import Telling
+from checkpoint._trust import Trust, everything, policy_of
 from checkpoint._upgrading import OnMissing, Schema, Terms
 from checkpoint.errors import CheckpointError, FormatError, NotFoundError, about
 from checkpoint.store import LocalStore, Store, replace_file
@@ -53,6 +57,17 @@ class Checkpointer:
     how, a load warns before anything is built; with the *schema* `strict` it
     raises MigrationError instead, with `off` it is silent.
 
+    What was signed with a *key* that this object holds is its own; by default
+    the key of the user, made by the first save, or `CHECKPOINT_KEY`.  Several
+    may be given: the first signs.  Without (None) nothing is signed.  All else
+    is foreign: verified before anything of it is built, and given only what
+    *trust* lists beside the value types of the standard library, NumPy, pandas,
+    SciPy and torch, and the classes of *package*, by default that of the caller
+    and `__main__`.  What a save holds beyond that is told by an
+    UntrustedTypeWarning, or refused if *strict*.  `trust=checkpoint.everything`
+    runs what any file says.  *budget* is how many bytes of memory a foreign
+    version may take, by default 128 MiB and 256 times what is stored.
+
     Any number of threads and processes may use one store, and one name, at
     once.
     """
@@ -69,6 +84,11 @@ class Checkpointer:
         migrations: Migrations = default_migrations,
         on_missing: OnMissing = "raise",
         schema: Schema = "warn",
+        key: Given = USERS,
+        trust: Trust = (),
+        package: str | None = None,
+        strict: bool = False,
+        budget: int | None = None,
     ) -> None:
         if isinstance(store, str | os.PathLike):
             if not os.fspath(store):
@@ -79,9 +99,11 @@ class Checkpointer:
         if keep is not None and not callable(keep):
             raise TypeError(f"keep is a retention policy such as keep_last(5), not {keep!r}")
         self.name: Final = _format.check_name(name)
-        self._repository = Repository(store)
-        self._terms = Terms(migrations, on_missing, schema)
-        self._saving = Saving(self._repository, name, parse_codec(codec), keep, migrations)
+        self._repository = Repository(store, keys(key))
+        policy = policy_of(trust, package)
+        self._terms = terms = Terms(migrations, on_missing, schema, policy, budget)
+        telling = Telling(terms, strict=strict)
+        self._saving = Saving(self._repository, name, parse_codec(codec), keep, migrations, telling)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -90,7 +112,7 @@ class Checkpointer:
     def named(self, name: str) -> Checkpointer:
         """The same for another *name*; a chunk that either has seen is stored once."""
         self._check_open()
-        other = Checkpointer(self._repository.store, name)
+        other = Checkpointer(self._repository.store, name, key=None, trust=everything)
         other._repository = self._repository
         other._terms = self._terms
         other._saving = self._saving.named(name)
@@ -206,7 +228,7 @@ class Checkpointer:
             raise TypeError("give one of version, tag and best")
         path = () if only is None else only if isinstance(only, tuple) else (only,)
         wanted = Wanted(path, self._terms)
-        wish = Wish(progress, lazy, None if only is None else wanted.choose)
+        wish = Wish(progress, lazy, None if only is None else wanted.choose, wanted.admit)
         try:
             manifest, parts = self._read(version, tag, best, wish)
         except NotFoundError:
@@ -276,7 +298,8 @@ class Checkpointer:
         """The outline of a version: types, keys, shapes and sizes by path; nothing is run.
 
         It is the newest version that is whole, or the one that is asked for.
-        Only the stream is read, no array.  `Outline` says more.
+        Only the stream is read, no array.  `Outline` says more, and its `verdict`
+        what a load of it could do.
         """
         return look.inspect(self._open, self.name, self._asked(version, tag))
 
@@ -366,26 +389,43 @@ class Checkpointer:
         manifest = repository.manifest(self.name, version)
         with repository.reading(self.name, version):
             rows, source = repository.rows(manifest), repository.source(manifest)
-            _single_file.copy_snapshot(file.write, manifest, rows, source)
+            _single_file.copy_snapshot(file.write, manifest, rows, source, repository.keys)
 
     def import_(self, file: Any) -> Snapshot:
         """Save the single-file snapshot in *file* as the next version, without running it.
 
-        It keeps its date, metrics, meta and types, gets no tags, and counts as
-        foreign: its bytes did not come from live objects of this program.
+        It keeps its date, metrics, meta and types, and gets no tags.  It is own
+        if it was signed with a key that this object holds, and else foreign.
         """
         if isinstance(file, str | os.PathLike):
             with open(file, "rb") as source:
                 return self.import_(source)
         if first_bytes(file) != _single_file.MAGIC:
             raise FormatError("not a single-file snapshot")
-        manifest, parts = _single_file.read_snapshot(file.read)
+        keys = self._open.keys
+        admit = partial(check_size, self._terms)
+        manifest, parts = _single_file.read_snapshot(file.read, keys=keys, admit=admit)
+        return self._appended(manifest, parts, provenance=manifest.provenance)
+
+    def adopt(self, version: int) -> Snapshot:
+        """Append a foreign version once more as own: from now on it is loaded unverified.
+
+        Call it only for what you would run.  Nothing of it is run here.
+        ValueError if there is no key to sign it with.
+        """
+        if not self._open.keys.signs:
+            raise ValueError("there is no key to sign with, so it would stay foreign; give key=")
+        manifest, parts = self._open.read(self.name, version, Wish())
+        return self._appended(manifest, parts, provenance="own", parent=version)
+
+    def _appended(self, manifest: Manifest, parts: Sequence[Buffer], **said: Any) -> Snapshot:
+        """Append what was read as the next version, its bytes as they are."""
         repository = self._open
 
         def fill(draft: Draft) -> Snapshot:
             draft.stream.write(parts[-1])
             kept = {name: getattr(manifest, name) for name in _IMPORTED}
-            return repository.commit(draft, parts[:-1], None, provenance="foreign", **kept)
+            return repository.commit(draft, parts[:-1], None, **kept, **said)
 
         snapshot = self._saving.make(fill)
         self._saving.clean(snapshot)

@@ -23,10 +23,11 @@ from collections.abc import Sequence
 
 from checkpoint import _cli_inspect, _cli_jobs, _cli_migrate, _cli_schema, _pruning
 from checkpoint._cli_inspect import chosen, opened
+from checkpoint._keys import keys
 from checkpoint._members import __version__
 from checkpoint._model import Manifest, Snapshot, size_text
 from checkpoint._repository import Repository
-from checkpoint.errors import CheckpointError, DamagedSnapshotWarning
+from checkpoint.errors import CheckpointError, DamagedSnapshotWarning, StoreError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,10 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", DamagedSnapshotWarning)
         warnings.showwarning = _show_warning
         try:
+            _check_key()
             return _run(given)
         except CheckpointError as error:
             print(f"checkpoint: {error}", file=sys.stderr)
             return 2
+
+
+def _check_key() -> None:
+    """StoreError if the key of the environment is none."""
+    try:
+        keys()
+    except ValueError as error:
+        raise StoreError(str(error)) from error
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -94,7 +104,7 @@ def _row(snapshot: Snapshot) -> list[str]:
         size_text(snapshot.size),
         f"+{size_text(snapshot.stored)}",
         " ".join(f"{key}={value:.6g}" for key, value in snapshot.metrics.items()),
-        " ".join(f"[{tag}]" for tag in snapshot.tags),
+        " ".join([*(f"[{tag}]" for tag in snapshot.tags), *["foreign"] * (not snapshot.own)]),
     ]
 
 
@@ -115,7 +125,7 @@ def _lines(manifest: Manifest, snapshot: Snapshot) -> list[tuple[str, str]]:
         ("created", _when(snapshot)),
         ("parent", str(snapshot.parent or "none")),
         ("saved by", libraries),
-        ("trust", "own" if snapshot.own else "foreign: imported, not saved from live objects"),
+        ("trust", "own" if snapshot.own else "foreign: signed by no key that is held here"),
         ("size", f"{size_text(snapshot.size)}, of which {size_text(snapshot.stored)} were new"),
         ("packs", str(len(manifest.packs))),
         ("tags", ", ".join(snapshot.tags) or "none"),

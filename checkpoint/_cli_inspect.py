@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from checkpoint import _looking
+from checkpoint._outline import Outline
 from checkpoint._pickle_interface import inspect
 from checkpoint._repository import Repository
 from checkpoint.errors import FormatError, NotFoundError, StoreError
@@ -38,11 +39,16 @@ def run(given: argparse.Namespace) -> int:
         old, new = chosen(repository, given.old), chosen(repository, given.new)
         print(_looking.diff(repository, old, new))
     elif given.which is None and os.path.isfile(given.path):
-        print(_of_file(given.path))
+        _show(_of_file(given.path))
     else:
         repository = opened(given.path)
-        print(_looking.inspect(repository, *chosen(repository, given.which)))
+        _show(_looking.inspect(repository, *chosen(repository, given.which)))
     return 0
+
+
+def _show(outline: Outline) -> None:
+    print(outline)
+    print(outline.verdict)
 
 
 def _of_file(path: str) -> Any:

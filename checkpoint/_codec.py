@@ -26,7 +26,9 @@ BLOCK = 1 << 10  # of a delta that replaces blocks
 _STRIDE = 64 << 10
 _FEW = 1 / 4
 _MAX_WINDOW = 1 << 27
-_MAX_LZMA_MEMORY = 256 << 20
+_MAX_LZMA_MEMORY = 96 << 20  # level 9 takes 65 MiB
+_MAX_RATIO = 1 << 15  # zstd's, of 128 KiB for a block of four bytes; gzip and xz stay below it
+_MAX_EMPTY = 32  # a zstd frame without content; its header takes 18 bytes at most
 
 
 @frozen
@@ -131,6 +133,8 @@ def decode(
     if codec not in _DECODERS:
         known = ", ".join(_DECODERS)
         raise FormatError(f"unknown codec {codec!r} (this release knows {known}); use a newer one")
+    if filter is None and not 0 <= length <= len(stored) * _MAX_RATIO:
+        raise IntegrityError(f"{len(stored)} bytes of {codec} cannot give {length}")
     try:
         if base is None:
             plain = _DECODERS[codec](stored, length)
@@ -185,8 +189,21 @@ def _from_zstd(
         raise IntegrityError(f"a zstd frame says {frame.content_size} bytes, not {length}")
     if frame.window_size > _MAX_WINDOW:
         raise IntegrityError(f"a zstd frame asks for a window of {frame.window_size} bytes")
-    decoder = zstandard.ZstdDecompressor(dict_data=dictionary)
+    decoder = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=_MAX_WINDOW)
+    if length == 0:
+        return _nothing(decoder, stored)
+    # Into memory of the size that was just checked: a frame that gives more or less,
+    # does not end, or is followed by anything is an error.
     return decoder.decompress(stored, allow_extra_data=False)
+
+
+def _nothing(decoder: zstandard.ZstdDecompressor, stored: Buffer) -> bytes:
+    """What a frame without content gives; `decompress` would not look at the rest of it."""
+    frame = decoder.decompressobj()
+    plain = b"" if len(stored) > _MAX_EMPTY else frame.decompress(stored)
+    if not frame.eof or frame.unused_data:
+        raise IntegrityError("a zstd frame without content does not end where its bytes do")
+    return plain
 
 
 def _patched(stored: Buffer, length: int, base: Buffer) -> Buffer:

@@ -31,7 +31,7 @@ from checkpoint._spans import (
     Program,
     Step,
 )
-from checkpoint._translating import translated
+from checkpoint._translating import legible
 from checkpoint.errors import FormatError, SerializationError
 
 # A value or a row is a landmark if this much of it lies in no other, or so many others do.
@@ -424,7 +424,7 @@ def disassembled(data: Buffer) -> Disassembly:
         except SerializationError:
             pass  # spelled in a way that the translation puts right, or tells what is wrong
     try:
-        return Disassembly(translated(data))
+        return Disassembly(legible(data))
     except SerializationError as error:
         raise FormatError(f"not a whole pickle: {error}") from error
 

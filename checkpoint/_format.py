@@ -8,7 +8,6 @@ before any JSON is parsed, so that nothing damaged is ever interpreted.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from base64 import b64decode, b64encode
@@ -19,8 +18,11 @@ from typing import Any
 
 from attrs import asdict, fields
 
+from checkpoint import _json
 from checkpoint._chunking import CHUNK
+from checkpoint._keys import Keys, Purpose
 from checkpoint._model import (
+    MAX_TEXT,
     Blob,
     Buffer,
     Manifest,
@@ -35,6 +37,7 @@ FORMAT = 1
 MAX_DOCUMENT = 64 << 20
 MAX_BLOB = 16 << 20
 MAX_RENUMBERED = 64 << 20
+MAX_META = 1 << 20
 MAX_ROWS = 1000  # rows that a manifest holds itself; more are stored as lists in packs
 ALIGNMENT = 64
 PACK_MAGIC = b"\xcbckpack\n"
@@ -126,17 +129,30 @@ def tag_folder(name: str, tag: str) -> str:
 # --- documents --------------------------------------------------------------
 
 
-def seal(members: Mapping[str, Any]) -> bytes:
-    """A document: *members* as JSON, one a line, then digest and MAC."""
-    lines = ",\n".join(f"{_json(key)}: {_value(value)}" for key, value in members.items())
+def seal(
+    members: Mapping[str, Any], keys: Keys | None = None, purpose: Purpose = "manifest"
+) -> bytes:
+    """A document: *members* as JSON, one a line, then digest and MAC.
+
+    Signed only if its provenance is `own`.
+    """
+    lines = ",\n".join(
+        f"{_json.compact(key)}: {_json.laid_out(value)}" for key, value in members.items()
+    )
     body = f"{{\n{lines}\n}}\n".encode()
-    return body + f"blake3:{digest(body)}\nmac:none\n".encode()
+    own = keys is not None and members.get("provenance") == "own"
+    mac = keys.sign(body, purpose) if keys is not None and own else "none"
+    return body + f"blake3:{digest(body)}\nmac:{mac}\n".encode()
 
 
-def unseal(raw: Buffer, what: str) -> dict[str, Any]:
+def unseal(
+    raw: Buffer, what: str, keys: Keys | None = None, purpose: Purpose = "manifest"
+) -> dict[str, Any]:
     """The members of a document whose digest holds.
 
-    IntegrityError if a byte is wrong, FormatError if a newer release wrote it.
+    What says that it is `own`, but is not signed with one of *keys* for this
+    purpose, is given as `foreign`.  IntegrityError if a byte is wrong,
+    FormatError if a newer release wrote it.
     """
     raw = bytes(raw)
     if not raw:
@@ -150,15 +166,19 @@ def unseal(raw: Buffer, what: str) -> dict[str, Any]:
     if digest(body).encode() != trailer[1]:
         raise IntegrityError(f"{what} is damaged: its digest does not match")
     try:
-        members = json.loads(body, object_pairs_hook=_no_duplicates)
+        members = _json.parsed(body)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{what} is not JSON: {error}") from error
-    if not isinstance(members, dict) or not isinstance(members.get("format"), int):
+        raise FormatError(f"{what} is not JSON: {_short(error)}") from error
+    if not isinstance(members, dict) or type(members.get("format")) is not int:
         raise FormatError(f"{what} does not say its format")
     if members["format"] != FORMAT:
         raise FormatError(
             f"{what} has format {members['format']}, this release reads {FORMAT}; use a newer one"
         )
+    if members.get("provenance") == "own":
+        mac = trailer[2].decode()
+        held = keys is not None and keys.is_own(body, mac, purpose)
+        members["provenance"] = "own" if held else "foreign"
     return members
 
 
@@ -171,65 +191,69 @@ def decode_identity(raw: Buffer, what: str) -> str:
 
 
 def check_json(meta: Any) -> Any:
-    """*meta* as JSON gives it back; ValueError if it is no JSON value, or too large."""
+    """*meta* as JSON gives it back; ValueError if it is no JSON value, too large or too deep."""
     try:
-        text = json.dumps(meta, allow_nan=False, ensure_ascii=False)
-        size = len(text.encode())
+        text = _json.compact(meta).encode()
+        found = _json.parsed(text, _json.MAX_DEPTH)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"meta must be a JSON value (None, bool, int, float, str, list, dict): {error}"
         ) from error
-    if size > 1 << 20:
-        raise ValueError(f"meta takes {size} bytes of JSON; at most 1 MiB: save it as state")
-    return json.loads(text)
-
-
-_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-def _value(value: Any) -> str:
-    """Compact JSON, except that a table has one row a line."""
-    if isinstance(value, list) and value and isinstance(value[0], (list, dict)):
-        return "[\n" + ",\n".join(f" {_json(row)}" for row in value) + "\n]"
-    return _json(value)
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a key stands twice")
-    return members
+    if len(text) > MAX_META:
+        raise ValueError(f"meta takes {len(text)} bytes of JSON; at most 1 MiB: save it as state")
+    return found
 
 
 # --- manifests --------------------------------------------------------------
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
-    """The bytes of *manifest*."""
+def encode_manifest(
+    manifest: Manifest, keys: Keys | None = None, purpose: Purpose = "manifest"
+) -> bytes:
+    """The bytes of *manifest*, signed if it is own and *keys* has a key."""
     members: dict[str, Any] = {"format": FORMAT}
     members |= asdict(manifest, recurse=False)
+    members["libraries"] = {
+        name: version
+        for name, version in manifest.libraries.items()
+        if max(len(name), len(version)) <= MAX_TEXT
+    }
     members["metrics"] = {key: _metric(value) for key, value in manifest.metrics.items()}
     members["types"] = [type_row(entry) for entry in manifest.types]
     members["table"] = blob_rows(manifest.table)
     members["blobs"] = blob_rows(manifest.blobs)
     members["parts"] = [_part_row(part) for part in manifest.parts]
     members["inline"] = b64encode(manifest.inline).decode()
-    return seal(members)
+    return seal(members, keys, purpose)
 
 
-def decode_manifest(raw: Buffer, what: str) -> Manifest:
-    """The manifest in *raw*, every value checked against what is possible."""
-    members = unseal(raw, what)
+def decode_manifest(
+    raw: Buffer, what: str, keys: Keys | None = None, purpose: Purpose = "manifest"
+) -> Manifest:
+    """The manifest in *raw*, every value checked against what is possible.
+
+    Its provenance is `own` only if it says so and one of *keys* signed it.
+    """
+    members = unseal(raw, what, keys, purpose)
     try:
         return _manifest(members)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise FormatError(f"{what} is not a manifest: {error!r}") from error
+        raise FormatError(f"{what} is not a manifest: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    """What *error* says, which may be as long as the document."""
+    text = repr(error)
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def _manifest(members: dict[str, Any]) -> Manifest:
     del members["format"]
     if members.keys() != _MEMBERS:
         raise ValueError(f"members missing or unknown: {sorted(members.keys() ^ _MEMBERS)}")
+    for member in ("types", "table", "blobs", "parts", "tags", "migrations"):
+        if type(members[member]) is not list:
+            raise TypeError(f"{member} is no list")
     members["metrics"] = {k: parse_metric(v) for k, v in members["metrics"].items()}
     members["types"] = tuple(parse_type(row) for row in members["types"])
     members["table"] = parse_rows(members["table"])
@@ -240,7 +264,8 @@ def _manifest(members: dict[str, Any]) -> Manifest:
     members["inline"] = b64decode(members["inline"], validate=True)
     members["tags"] = tuple(members["tags"])
     members["migrations"] = tuple(members["migrations"])
-    datetime.fromisoformat(members["created"])
+    if datetime.fromisoformat(members["created"]).utcoffset() is None:
+        raise ValueError("the time of its creation has no offset")
     manifest = Manifest(**members)
     _check_members(manifest)
     return manifest
@@ -250,12 +275,27 @@ def _check_members(manifest: Manifest) -> None:
     for member, kinds in _KINDS.items():
         if type(getattr(manifest, member)) not in kinds:
             raise TypeError(f"{member} is {getattr(manifest, member)!r}")
+    if manifest.provenance not in ("own", "foreign"):
+        raise ValueError(f"provenance is {manifest.provenance!r}")
+    if manifest.name is not None:
+        check_name(manifest.name)
+    for number in (manifest.version, manifest.parent):
+        _count(number or 0)
     for count in (manifest.size, manifest.stored, *manifest.packs.values()):
         _count(count)
     for pack in manifest.packs:
         _hex(pack, 32)
-    for text in (*manifest.tags, *manifest.migrations, *manifest.libraries.values()):
+    for tag in manifest.tags:
+        check_tag(tag)
+    for text in manifest.migrations:
         _text(text)
+    texts = (manifest.repository or "", manifest.writer, manifest.created)
+    for text in (*texts, *manifest.libraries, *manifest.libraries.values()):
+        _text(text)
+        if len(text) > MAX_TEXT:
+            raise ValueError(f"a text of {len(text)} characters; at most {MAX_TEXT}")
+    if len(_json.compact(manifest.meta).encode()) > MAX_META:
+        raise ValueError(f"meta takes more than {MAX_META} bytes")
     order = [part.kind for part in manifest.parts]
     if order != ["buffer"] * (len(order) - 1) + ["stream"]:
         raise ValueError("its parts are not buffers and then one stream")
@@ -312,18 +352,18 @@ def check_table(manifest: Manifest, rows: Sequence[Blob]) -> None:
 
 def encode_rows(blobs: Iterable[Blob]) -> bytes:
     """A list of rows as it is stored in a pack."""
-    return _value(blob_rows(blobs)).encode()
+    return _json.laid_out(blob_rows(blobs)).encode()
 
 
 def decode_rows(raw: Buffer) -> tuple[Blob, ...]:
     """The rows of a list that was stored in a pack."""
     try:
-        rows = json.loads(bytes(raw))
-        if len(rows) > MAX_ROWS:
-            raise ValueError(f"{len(rows)} rows in one list")
+        rows = _json.parsed(bytes(raw))
+        if type(rows) is not list or len(rows) > MAX_ROWS:
+            raise ValueError("no list, or too many rows in one")
         return parse_rows(rows)
     except (TypeError, ValueError, RecursionError) as error:
-        raise FormatError(f"not a list of blobs: {error!r}") from error
+        raise FormatError(f"not a list of blobs: {_short(error)}") from error
 
 
 def blob_rows(blobs: Iterable[Blob]) -> list[list[Any]]:
@@ -404,7 +444,8 @@ def parse_metric(value: Any) -> float:
         return _NOT_FINITE[value]
     if type(value) not in (int, float):
         raise ValueError(f"{value!r} is not a metric")
-    float(value)  # An integer that is none is too large to be compared.
+    if not math.isfinite(value):  # OverflowError for an integer that cannot be compared.
+        raise ValueError("a metric is out of range")
     return float(value) if isinstance(value, float) else int(value)
 
 

@@ -12,6 +12,7 @@ from checkpoint._outline import Outline, Source, outlined
 from checkpoint._raw import raw_of
 from checkpoint._reading import Wish
 from checkpoint._repository import Repository
+from checkpoint._verdict import verdict
 from checkpoint.errors import about
 
 
@@ -19,7 +20,11 @@ def inspect(repository: Repository, name: str, version: int | None) -> Outline:
     """The outline of a version, or of the newest that is whole."""
     manifest, parts = _read(repository, name, version, Wish(choose=_nothing))
     with _about(name, manifest):
-        return outlined(parts[-1], [part.length for part in manifest.parts[:-1]])
+        lengths = [part.length for part in manifest.parts[:-1]]
+        outline = outlined(parts[-1], lengths)
+        is_own = manifest.provenance == "own"
+        outline.verdict = verdict(parts[-1], lengths, manifest.stored, own=is_own)
+        return outline
 
 
 def diff(repository: Repository, old: tuple[str, int], new: tuple[str, int]) -> Difference:

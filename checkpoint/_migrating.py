@@ -155,8 +155,8 @@ class _Migrating:
         plan = self._rename({name: self._migrations.renamed(*name) for name in types})
         if plan.way == "load":
             raise MigrationError(
-                f"it was imported, so it is not loaded, and names in its stream alone do not do: "
-                f"{plan.why}; if you trust it, load it and save it"
+                "it is foreign, so it is not loaded, and names in its stream alone do not do: "
+                f"{plan.why}; if you would run it: adopt({manifest.version}), and migrate again"
             )
         return plan
 
@@ -255,6 +255,7 @@ class _Migrating:
     def _saved(self, snapshot: Snapshot, old: Manifest, state: Any) -> Snapshot:
         def fill(draft: Draft) -> Snapshot:
             pickled = pickle_into(state, draft.stream.write, restart=draft.stream.restart)
+            assert not pickled.foreign  # Nothing foreign is loaded here.
             return self._repository.commit(
                 draft,
                 pickled.buffers,

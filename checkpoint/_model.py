@@ -100,10 +100,20 @@ class Global:
 
 @frozen
 class Pickled:
-    """What pickling yields beside the stream, which went to *write* as it was made."""
+    """What pickling yields beside the stream, which went to *write* as it was made.
+
+    `foreign` says that it holds something that came out of a stranger's file
+    and was never run: a stand-in, or fields that were kept aside.
+    """
 
     buffers: tuple[memoryview, ...]
     globals: tuple[Global, ...]
+    foreign: bool = False
+
+    @property
+    def provenance(self) -> str:
+        """What the manifest is to say of it."""
+        return "foreign" if self.foreign else "own"
 
 
 @frozen
@@ -219,6 +229,53 @@ def size_text(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+@frozen
+class Use:
+    """A global of a stream: `module:qualname`, what is done with it, and why it is refused."""
+
+    name: str
+    done: tuple[str, ...] = ()
+    refused: str | None = None
+
+    __module__ = "checkpoint"
+
+    def __str__(self) -> str:
+        done = ", ".join(self.done) or "held as a value"
+        return f"{self.name}: {done}{'; refused' if self.refused else ''}"
+
+
+@frozen
+class Verdict:
+    """What a load would say of a version or a file, if nothing were trusted beyond the defaults.
+
+    `own` says that it was signed with a key that is held here: then it is not
+    verified.  `refused` says why a stranger's would be refused; None if it
+    would be loaded.  `objects` counts what is made by calls, `depth` how deep
+    values lie in each other, and `memory` estimates the bytes that a load takes.
+    Classes of a program count as refused: which they are only the program knows.
+    """
+
+    own: bool
+    refused: str | None = None
+    globals: tuple[Use, ...] = field(default=(), repr=False)
+    objects: int = 0
+    depth: int = 0
+    memory: int = 0
+
+    __module__ = "checkpoint"
+
+    def __str__(self) -> str:
+        """The globals a line each, then the counts, and the verdict last."""
+        said = [f"  {use}" for use in self.globals]
+        counts = f"{self.objects:,} objects made, {self.depth:,} deep, {size_text(self.memory)}"
+        signed = "own: signed with a key that is held here" if self.own else "foreign"
+        if self.refused is None:
+            verdict = "a stranger's would be loaded"
+        else:
+            verdict = f"a stranger's would be refused by default: {self.refused}"
+        return "\n".join(["globals:", *said, counts, f"{signed}; {verdict}"])
 
 
 Progress = Callable[[int, int], object]

@@ -14,7 +14,7 @@ from typing import Any, overload
 
 from checkpoint._atoms import Cut, shown
 from checkpoint._disassembly import disassembled
-from checkpoint._model import Buffer, size_text
+from checkpoint._model import Buffer, Verdict, size_text
 from checkpoint._paths import READABLE
 from checkpoint._selecting import UNTOLD
 from checkpoint._spans import Item
@@ -104,7 +104,8 @@ class Outline:
 
     `outline["players"][3]` leads to a key, else to an attribute, else to an
     index; `children` has all.  `reference` is the path under which the value
-    is told, if this is another one.
+    is told, if this is another one.  `verdict`, of a root alone, is what a load
+    would say of it.
     """
 
     __module__ = "checkpoint"
@@ -112,6 +113,7 @@ class Outline:
     def __init__(
         self, source: Source, item: Item, above: tuple[Any, str] | None, child: Child | None
     ) -> None:
+        self.verdict: Verdict | None = None
         self.source, self.item = source, item
         self._above, self._child = above, child  # a chain of pairs: a path is made when wanted
         self._seen: View | None = None

@@ -7,7 +7,6 @@ protocol, bare or inside gzip, xz, lzma or zstd, told apart by their content.
 
 from __future__ import annotations
 
-import gzip
 import io
 import lzma
 import operator
@@ -16,22 +15,36 @@ import pickle
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import zstandard
 
-from checkpoint import _single_file
+from checkpoint import _compressed, _single_file
 from checkpoint._codec import parse_codec
+from checkpoint._foreign import (
+    allowed,
+    check_size,
+    most_opcodes,
+    opened,
+    opened_version,
+    strangers,
+)
+from checkpoint._keys import USERS, Given, Keys, keys
 from checkpoint._members import libraries, stamp
 from checkpoint._migration import Migrations
 from checkpoint._migration import default as default_migrations
 from checkpoint._model import Buffer, Manifest
+from checkpoint._one_pickle import read_pickle
 from checkpoint._outline import Outline, outlined
 from checkpoint._pickling import BufferCallback, Hooks, pickle_into
 from checkpoint._raw import raw_of
 from checkpoint._stream import StreamCutter
+from checkpoint._translating import translated
+from checkpoint._trust import Trust, policy_of
 from checkpoint._unpickling import protocol
 from checkpoint._upgrading import Loading, OnMissing, Schema, Terms
+from checkpoint._verdict import verdict
 from checkpoint._workers import Workers
 from checkpoint._writing import Encoder
 from checkpoint.errors import CheckpointError, FormatError, IntegrityError, SerializationError
@@ -59,12 +72,14 @@ class Pickler:
         fix_imports: bool = True,
         buffer_callback: BufferCallback | None = None,
         codec: str = "zstd",
+        key: Given = USERS,
     ) -> None:
         if protocol is not None and not protocol <= pickle.HIGHEST_PROTOCOL:
             raise ValueError(f"pickle protocol must be <= {pickle.HIGHEST_PROTOCOL}")
         self._write: Callable[[Any], object] = file.write
         self._callback = buffer_callback
         self._codec = parse_codec(codec)
+        self._keys = keys(key)
 
     def dump(self, obj: Any) -> None:
         """Write *obj* as one snapshot; nothing is written if it cannot be saved."""
@@ -79,13 +94,14 @@ class Pickler:
                 restart=stream.restart,
             )
             known = {
+                "provenance": pickled.provenance,
                 "libraries": libraries(pickled.globals),
                 "types": default_migrations.stamped(pickled.globals),
                 "migrations": tuple(default_migrations.graphs),
             }
             manifest = Manifest(**known, **stamp())  # type: ignore[arg-type]
             _single_file.write_snapshot(
-                self._write, manifest, pickled.buffers, stream, encoder, workers
+                self._write, manifest, pickled.buffers, stream, encoder, workers, self._keys
             )
 
     def clear_memo(self) -> None:
@@ -119,11 +135,17 @@ class Unpickler:
         migrations: Migrations = default_migrations,
         on_missing: OnMissing = "raise",
         schema: Schema = "warn",
+        key: Given = USERS,
+        trust: Trust = (),
+        package: str | None = None,
+        budget: int | None = None,
     ) -> None:
         self._file = file
         self._buffers = buffers
         self._plain = {"fix_imports": fix_imports, "encoding": encoding, "errors": errors}
-        self._terms = Terms(migrations, on_missing, schema)
+        self._keys = keys(key)
+        policy = policy_of(trust, package)
+        self._terms = Terms(migrations, on_missing, schema, policy, budget)
         self._loading = Loading(self._terms)
 
     def load(self) -> Any:
@@ -137,11 +159,17 @@ class Unpickler:
         if not head:
             raise EOFError("no snapshot is left in this file")
         if head == _single_file.MAGIC:
-            return self._rebuilt(*_single_file.read_snapshot(self._file.read))
+            admit = partial(check_size, self._terms)
+            found = _single_file.read_snapshot(self._file.read, keys=self._keys, admit=admit)
+            return self._rebuilt(*found)
         if sum(map(operator.eq, head, _single_file.MAGIC)) > 4:
             raise IntegrityError("damaged in its first 8 bytes")
-        source = _plain_pickle(head, self._file)
-        self._loading = Loading(self._terms, (), self.find_class)
+        if self._terms.policy is None:
+            return self._unverified(_plain_pickle(head, self._file))
+        return self._verified(head)
+
+    def _unverified(self, source: Any) -> Any:
+        self._loading = Loading(self._terms, (), self.find_class, foreign=True)
         ask = getattr(self, "persistent_load", None)
         try:
             return self._loading.load_plain(
@@ -152,18 +180,52 @@ class Unpickler:
                 raise FormatError(f"neither a snapshot nor a whole pickle: {error}") from error
             raise
 
+    def _verified(self, head: bytes) -> Any:
+        """A plain pickle as a stream of protocol 5, which is verified and loaded."""
+        data, stored = self._pickle(head)
+        options: Any = self._plain
+        buffers = [*(self._buffers or ())]
+        ask = getattr(self, "persistent_load", None)
+        with strangers(self._terms, "foreign"):
+            self._loading, stream = opened(
+                self._terms,
+                translated(data, **options, most=most_opcodes(self._terms, stored)),
+                [memoryview(buffer).nbytes for buffer in buffers],
+                stored,
+                look_up=self.find_class,
+                persistent=ask is not None,
+            )
+            return self._loading.load(stream, buffers, lambda: buffers, ask)
+
+    def _pickle(self, head: bytes) -> tuple[bytes, int]:
+        """The bytes of a plain pickle, out of its compression, and how many there were in that."""
+        if not _compressed.is_compressed(head):
+            data = read_pickle(self._file, head)
+            return data, len(data)
+        packed = _Resumed(head, self._file).read()
+        return _compressed.plain(packed, allowed(self._terms, len(packed))), len(packed)
+
     def find_class(self, module: str, name: str) -> Any:
         """The class or function `module.name` of today; MigrationError if it is gone."""
         return self._loading.find(module, name)
 
     def _rebuilt(self, manifest: Manifest, parts: Sequence[Buffer]) -> Any:
         buffers = parts[:-1] or [*(self._buffers or ())]
-        self._loading = loading = Loading(self._terms, manifest.types, self.find_class)
-        loading.check()
-        # Code of the program may change an array in place.
-        kept = [bytes(buffer) for buffer in buffers] if loading.may_start_again else []
         ask = getattr(self, "persistent_load", None)
-        root = loading.load(parts[-1], buffers, lambda: map(bytearray, kept or buffers), ask)
+        with strangers(self._terms, manifest.provenance):
+            self._loading, stream = opened_version(
+                self._terms,
+                manifest,
+                parts[-1],
+                look_up=self.find_class,
+                persistent=ask is not None,
+                buffers=buffers,
+            )
+            loading = self._loading
+            loading.check()
+            # Code of the program may change an array in place.
+            kept = [bytes(buffer) for buffer in buffers] if loading.may_start_again else []
+            root = loading.load(stream, buffers, lambda: map(bytearray, kept or buffers), ask)
         return loading.migrated(root, manifest.migrations)
 
 
@@ -175,6 +237,7 @@ def dump(
     fix_imports: bool = True,
     buffer_callback: BufferCallback | None = None,
     codec: str = "zstd",
+    key: Given = USERS,
 ) -> None:
     """Write *obj* to *file* as one single-file snapshot.
 
@@ -182,9 +245,10 @@ def dump(
     is replaced atomically and durably.  *protocol* may be any that pickle
     takes; the stream inside is always of protocol 5, and *fix_imports*, which
     is for protocols below 3, changes nothing.  Buffers that *buffer_callback*
-    takes are not in the snapshot, as with pickle.
+    takes are not in the snapshot, as with pickle.  It is signed with *key*, by
+    default the user's, as `Checkpointer` says.
     """
-    options: Any = {"buffer_callback": buffer_callback, "codec": codec}
+    options: Any = {"buffer_callback": buffer_callback, "codec": codec, "key": key}
     if not isinstance(file, str | os.PathLike):
         Pickler(file, protocol, **options).dump(obj)
         return
@@ -199,10 +263,11 @@ def dumps(
     fix_imports: bool = True,
     buffer_callback: BufferCallback | None = None,
     codec: str = "zstd",
+    key: Given = USERS,
 ) -> bytes:
     """The single-file snapshot of *obj*, as `dump` writes it."""
     target = io.BytesIO()
-    Pickler(target, protocol, buffer_callback=buffer_callback, codec=codec).dump(obj)
+    dump(obj, target, protocol, buffer_callback=buffer_callback, codec=codec, key=key)
     return target.getvalue()
 
 
@@ -216,6 +281,10 @@ def load(
     migrations: Migrations = default_migrations,
     on_missing: OnMissing = "raise",
     schema: Schema = "warn",
+    key: Given = USERS,
+    trust: Trust = (),
+    package: str | None = None,
+    budget: int | None = None,
 ) -> Any:
     """The next object in *file*, a binary file or a path: of a snapshot or a plain pickle.
 
@@ -223,10 +292,14 @@ def load(
     *buffers* for what was dumped with a `buffer_callback`; *migrations*,
     *on_missing* and *schema* are those of `Checkpointer`.  A plain pickle knows
     nothing of what its classes were: of the migrations it gets the renames.
-    Runs the code that the file names: load only what you trust.
+
+    A snapshot that was signed with a *key* held here is own.  All else, every
+    plain pickle too, is foreign: it is verified before anything of it is built,
+    and given what *trust*, *package* and *budget* allow, as for `Checkpointer`.
     """
     options: Any = {"fix_imports": fix_imports, "encoding": encoding, "errors": errors}
     options |= {"migrations": migrations, "on_missing": on_missing, "schema": schema}
+    options |= {"key": key, "trust": trust, "package": package, "budget": budget}
     if not isinstance(file, str | os.PathLike):
         return Unpickler(file, buffers=buffers, **options).load()
     with open(file, "rb") as source:
@@ -248,6 +321,10 @@ def loads(
     migrations: Migrations = default_migrations,
     on_missing: OnMissing = "raise",
     schema: Schema = "warn",
+    key: Given = USERS,
+    trust: Trust = (),
+    package: str | None = None,
+    budget: int | None = None,
 ) -> Any:
     """The object in *data*, as `load` reads it; bytes after it are ignored, as with pickle."""
     return load(
@@ -259,18 +336,29 @@ def loads(
         migrations=migrations,
         on_missing=on_missing,
         schema=schema,
+        key=key,
+        trust=trust,
+        package=package,
+        budget=budget,
     )
 
 
-def inspect(file: Any) -> Outline:
+def inspect(file: Any, *, key: Given = USERS) -> Outline:
     """The outline of the next object in *file*: types, keys, shapes, sizes; nothing is run.
 
     *file* is a binary file or a path, of a snapshot or a plain pickle, as for
-    `load`.  FormatError if it is neither, IntegrityError if it is damaged.
+    `load`.  The outline's `verdict` says what a load would: whose it is, by the
+    *key* held here, which globals it names, what they could do, and whether it
+    would be refused.  FormatError if it is neither, IntegrityError if it is damaged.
     """
     with _named(file):
-        stream, buffers = _parts(file)
-        return outlined(stream, [memoryview(buffer).nbytes for buffer in buffers or ()])
+        manifest, stream, buffers = _parts(file, keys(key))
+        lengths = [memoryview(buffer).nbytes for buffer in buffers]
+        outline = outlined(stream, lengths)
+        own = manifest is not None and manifest.provenance == "own"
+        stored = len(stream) if manifest is None else manifest.stored
+        outline.verdict = verdict(stream, lengths, stored, own=own, plain=manifest is None)
+        return outline
 
 
 def raw(file: Any) -> Any:
@@ -279,7 +367,8 @@ def raw(file: Any) -> Any:
     *file* is as for `inspect`, and the records are as `Checkpointer.raw` gives them.
     """
     with _named(file):
-        return raw_of(*_parts(file))
+        manifest, stream, buffers = _parts(file)
+        return raw_of(stream, None if manifest is None else buffers)
 
 
 @contextmanager
@@ -293,19 +382,19 @@ def _named(file: Any) -> Iterator[None]:
         raise
 
 
-def _parts(file: Any) -> tuple[Buffer, Sequence[Buffer] | None]:
-    """The stream in *file*, and its buffers, if it is known whether it has any."""
+def _parts(file: Any, held: Keys | None = None) -> tuple[Manifest | None, Buffer, Sequence[Buffer]]:
+    """The manifest in *file*, its stream and its buffers; of a plain pickle the stream alone."""
     if isinstance(file, str | os.PathLike):
         with open(file, "rb") as source:
-            return _parts(source)
+            return _parts(source, held)
     head = first_bytes(file)
     if head == _single_file.MAGIC:
-        _, parts = _single_file.read_snapshot(file.read)
-        return parts[-1], parts[:-1]
+        manifest, parts = _single_file.read_snapshot(file.read, keys=held)
+        return manifest, parts[-1], parts[:-1]
     if sum(map(operator.eq, head, _single_file.MAGIC)) > 4:
         raise IntegrityError("damaged in its first 8 bytes")
     source = _plain_pickle(head, file)
-    return source if isinstance(source, bytes) else source.read(), None
+    return None, source if isinstance(source, bytes) else source.read(), ()
 
 
 def first_bytes(file: Any) -> bytes:
@@ -322,17 +411,7 @@ def first_bytes(file: Any) -> bytes:
 def _plain_pickle(head: bytes, file: Any) -> Any:
     """The pickle in a file that begins with *head*, out of its compression if it is in one."""
     source = _Resumed(head, file)
-    try:
-        if head.startswith(b"\x1f\x8b"):
-            return gzip.decompress(source.read())
-        if head.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
-            return lzma.decompress(source.read())
-        if head.startswith(b"\x28\xb5\x2f\xfd"):
-            decoder = zstandard.ZstdDecompressor()
-            return decoder.stream_reader(source.read(), read_across_frames=True).read()
-    except (*_BROKEN, gzip.BadGzipFile) as error:
-        raise FormatError(f"a damaged or truncated compressed file: {error}") from error
-    return source
+    return _compressed.plain(source.read()) if _compressed.is_compressed(head) else source
 
 
 class _Resumed:

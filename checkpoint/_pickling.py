@@ -27,6 +27,7 @@ from attrs import evolve, frozen
 from checkpoint import _aside
 from checkpoint._deep_pickling import DeepPickler, by_itself, way_to_reduce
 from checkpoint._model import Global, Pickled, Shape
+from checkpoint._reducers import reducer_for
 from checkpoint._refusal import refusal, told_by
 from checkpoint._shapes import describe
 from checkpoint._standins import Naming, is_stand_in
@@ -174,7 +175,7 @@ class _Pickling:
         return self._result()
 
     def _result(self) -> Pickled:
-        return Pickled(tuple(self._buffers), self._globals.named())
+        return Pickled(tuple(self._buffers), self._globals.named(), self._globals.foreign)
 
     def deep(self, obj: Any, error: Exception, restart: Callable[[], object] | None) -> Pickled:
         if restart is None:
@@ -301,6 +302,7 @@ class _Globals:
         self._plain: set[type] = set()
         self._ways: dict[type, Callable[[Any], Any]] = {}
         self._samples: dict[int, _Sample] = {}
+        self._tainted = False
 
     @property
     def override(self) -> Callable[[Any], Any]:
@@ -329,12 +331,22 @@ class _Globals:
                 raise _HoldsStandIns
             return self._naming.way(obj)
         way = way_to_reduce(kind, self._table)
+        if way is by_itself and (reducer := reducer_for(kind)) is not None:
+            way = partial(_rewritten, reducer, {})
         if _aside.names(kind):
-            way = partial(_aside.reduced, way)
+            way = partial(_aside.reduced, way, self._taint)
         if kind is not FunctionType and not issubclass(kind, type):
             self._samples[id(kind)] = way = _Sample(kind, way, self._learn)
         self._ways[kind] = way
         return self._named(obj, way(obj))
+
+    def _taint(self) -> None:
+        self._tainted = True
+
+    @property
+    def foreign(self) -> bool:
+        """Whether something was seen that came out of a stranger's file and was never run."""
+        return self._tainted or (self._naming is not None and self._naming.foreign)
 
     def _learn(self, sample: _Sample) -> None:
         """Look at no more instances of a type: the rest of them must cost nothing."""
@@ -412,6 +424,17 @@ class _Sample:
         if len(self.fields) > SAMPLED_FIELDS:
             self.fields = dict.fromkeys(islice(self.fields, SAMPLED_FIELDS))
             self.more = True
+
+
+def _rewritten(reducer: Callable[[Any], Any], seen: dict[int, Any], obj: Any) -> Any:
+    """What *reducer* makes of *obj*, or plain pickling, if it leaves that one to it.
+
+    Asked again for one that is *seen*, whose own parts lead back to it, it is
+    left to plain pickling, which can make it before its parts.
+    """
+    value = NotImplemented if id(obj) in seen else reducer(obj)
+    seen[id(obj)] = obj
+    return by_itself(obj) if value is NotImplemented else value
 
 
 def _layout(state: Any) -> str:

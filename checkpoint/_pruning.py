@@ -15,10 +15,11 @@ from functools import partial
 from typing import Any
 
 from checkpoint import _format, _lease
+from checkpoint._identity import FORMAT_KEY
 from checkpoint._lines import exists
 from checkpoint._model import Blob, Manifest, Progress, counted
 from checkpoint._reading import read_blob, read_parts, whole_blobs
-from checkpoint._repository import FORMAT_KEY, Repository
+from checkpoint._repository import Repository
 from checkpoint.errors import CheckpointError, IntegrityError, NotFoundError, about
 from checkpoint.store import Locking
 

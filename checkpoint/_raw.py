@@ -46,7 +46,7 @@ from checkpoint._records import (
 )
 from checkpoint._selecting import CONSTANTS
 from checkpoint._spans import ATOMS, WIDTHS
-from checkpoint._translating import translated
+from checkpoint._translating import legible
 from checkpoint.errors import FormatError
 
 
@@ -57,11 +57,11 @@ def raw_of(data: Buffer, buffers: Sequence[Buffer] | None = None) -> Any:
     """
     data = data if isinstance(data, (bytes, bytearray)) else bytes(data)
     if data[:2] not in (pickle.PROTO + b"\x04", pickle.PROTO + b"\x05"):
-        data = translated(data)
+        data = legible(data)
     try:
         return _Reader(data, buffers).read()
     except _Spelled:
-        return _Reader(translated(data), buffers).read()
+        return _Reader(legible(data), buffers).read()
 
 
 class _Spelled(Exception):

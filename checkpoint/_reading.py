@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from types import MappingProxyType
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from checkpoint._chunking import CHUNK
 from checkpoint._codec import decode
@@ -72,11 +72,21 @@ class Wish:
 
     `choose` is given the manifest and the stream, and says which buffers are
     needed; without it all are.  With `lazy` they are mapped where that can be.
+    `admit` is given the manifest before anything is read, and raises if it is not to be.
     """
 
     progress: Progress | None = None
     lazy: bool = False
     choose: Callable[[Manifest, Buffer], Container[int]] | None = None
+    admit: Callable[[Manifest], object] = lambda manifest: None
+
+
+def measured(manifest: Manifest, rows: Iterable[Blob]) -> Manifest:
+    """*manifest*, which in a stranger's says what is stored, and not what it claims."""
+    if manifest.provenance == "own":
+        return manifest
+    stored = {(row.pack, row.offset): row.stored for row in rows}
+    return evolve(manifest, stored=sum(stored.values()))
 
 
 def filled_from(found: Buffer, target: memoryview) -> int:

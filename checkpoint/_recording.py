@@ -20,10 +20,14 @@ from checkpoint.errors import MigrationError
 
 
 class Recording:
-    """One load that may make stand-ins; it fills them until its `with` block ends."""
+    """One load that may make stand-ins; it fills them until its `with` block ends.
 
-    def __init__(self) -> None:
+    What is left of a *foreign* one stays foreign.
+    """
+
+    def __init__(self, foreign: bool = False) -> None:
         self.open = False
+        self.foreign = foreign
         # As this load names them: by a global, or as an attribute of another stand-in.
         self.names: dict[type, Global | tuple[type, str]] = {}
         self._calls: list[_Call] = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +18,14 @@ from typing import Any
 
 from attrs import evolve
 
-from checkpoint import _format, _lease
+from checkpoint import _format, _keys, _lease
 from checkpoint._codec import Codec
 from checkpoint._draft import Draft, begun
+from checkpoint._identity import put_identity, read_identity
+from checkpoint._keys import Keys
 from checkpoint._lines import Line, exists
 from checkpoint._model import Blob, Buffer, Manifest, Progress, Snapshot, counted
-from checkpoint._reading import Packs, Wish, read_blob, read_parts
+from checkpoint._reading import Packs, Wish, measured, read_blob, read_parts
 from checkpoint._reuse import Known, Plan
 from checkpoint._tags import Tags
 from checkpoint._workers import Workers
@@ -42,7 +43,6 @@ from checkpoint.errors import (
 )
 from checkpoint.store import Store
 
-FORMAT_KEY = "format.json"
 _RACES = 100  # how often a load starts again because what it read was deleted meanwhile
 
 
@@ -53,11 +53,13 @@ class _StartAgain(Exception):
 class Repository:
     """The snapshots and packs in one store, and their rules.
 
-    Any number of processes and threads may use one store at once.
+    Any number of processes and threads may use one store at once.  *keys* sign
+    what is saved and tell what is own; None for those of the user.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, keys: Keys | None = None) -> None:
         self.store = store
+        self.keys = _keys.keys() if keys is None else keys
         self.known = Known()
         self.turn = threading.RLock()
         self._id: str | None = None
@@ -73,15 +75,12 @@ class Repository:
     def identity(self, *, create: bool = False) -> str | None:
         """The repository's uuid; None where there is no repository and none is to be made."""
         if self._id is None:
-            self._id = self._read_identity()
+            self._id = read_identity(self.store)
         if self._id is None and create:
-            fresh = str(uuid.uuid4())
-            document = {"format": _format.FORMAT, "repository": fresh}
             try:
-                self.store.put(FORMAT_KEY, [_format.seal(document)])
+                self._id = put_identity(self.store)
             except ConflictError:
                 return self.identity()  # The winner's.
-            self._id = fresh
         return self._id
 
     def line(self, name: str) -> Line:
@@ -151,7 +150,7 @@ class Repository:
         except NotFoundError as error:
             raise self._absent(name, version) from error
         with about(name, version, key):
-            manifest = _format.decode_manifest(raw, key)
+            manifest = _format.decode_manifest(raw, key, self.keys)
             if (manifest.name, manifest.version) != (name, version):
                 raise IntegrityError(
                     f"{key} holds version {manifest.version} of {manifest.name!r}: "
@@ -198,13 +197,17 @@ class Repository:
         stream = len(manifest.parts) - 1
         with self.reading(name, version):
             rows = self.rows(manifest)
+            manifest = measured(manifest, rows)
+            wish.admit(manifest)
             wanted = None if wish.choose is None else [stream]
             parts = read(rows, wanted=wanted, lazy=wish.lazy)
         if wish.choose is not None:
             chosen = wish.choose(manifest, parts[stream])
             with self.reading(name, version):
                 parts[:stream] = read(rows, wanted=chosen, lazy=wish.lazy)[:stream]
-        self.known.learn(manifest, rows)
+        # What a stranger says of bytes that were not read is not believed by a later save.
+        if manifest.provenance == "own" or not (wish.choose or wish.lazy):
+            self.known.learn(manifest, rows)
         return manifest, parts
 
     @contextmanager
@@ -356,9 +359,12 @@ class Repository:
         name = manifest.name or ""
 
         def encode(version: int) -> bytes:
-            return _format.encode_manifest(evolve(manifest, version=version))
+            return _format.encode_manifest(evolve(manifest, version=version), self.keys)
 
+        signs = self.keys.signs  # Asked first: a key that cannot be read costs no number.
         manifest = evolve(manifest, version=self.line(name).commit(encode, only))
+        if not signs:
+            manifest = evolve(manifest, provenance="foreign")  # As every reader will see it.
         self.known.learn(manifest, rows)
         return self._remember(manifest)
 
@@ -377,6 +383,8 @@ class Repository:
         for version in self._newest_first(name):
             try:
                 manifest = self.manifest(name, version)
+                if manifest.provenance != "own":
+                    break
                 self.known.learn(manifest, self.rows(manifest))
                 return
             except NotFoundError:
@@ -464,27 +472,6 @@ class Repository:
         snapshot = _format.snapshot_of(manifest)
         self._heads[_format.snapshot_key(snapshot.name, snapshot.version)] = snapshot
         return snapshot
-
-    def _read_identity(self) -> str | None:
-        where = f"{FORMAT_KEY} of {self.store}"
-        try:
-            return _format.decode_identity(self.store.get(FORMAT_KEY), where)
-        except NotFoundError:
-            why = f"{where} is missing"
-            damage = None
-        except IntegrityError as error:
-            why = str(error)
-            damage = error
-        for key in self.store.keys("snapshots/"):
-            try:
-                found = _format.decode_manifest(self.store.get(key), key).repository
-            except CheckpointError:
-                continue
-            warn(f"{why}; the manifests repeat it, so nothing is lost", DamagedSnapshotWarning)
-            return found
-        if damage is not None:
-            raise damage
-        return None
 
 
 _opened: weakref.WeakSet[Repository] = weakref.WeakSet()

@@ -25,6 +25,8 @@ from checkpoint._model import Buffer, Global, Manifest, Progress, Snapshot
 from checkpoint._pickling import pickle_into
 from checkpoint._repository import Repository
 from checkpoint._retention import Retention
+from checkpoint._telling import Telling
+from checkpoint._upgrading import Terms
 from checkpoint.errors import CheckpointError, ConflictError, RetentionWarning, warn
 from checkpoint.store import Store
 
@@ -48,11 +50,13 @@ class Saving:
         codec: Codec,
         keep: Retention | None,
         migrations: Migrations,
+        telling: Telling | None = None,
     ) -> None:
         self.name: Final = name
         self.parent: int | None = None
         self.fence: int | None = None  # All versions up to it are known; the next one must be next.
         self._migrations = migrations
+        self._telling = telling or Telling(Terms(migrations))
         self._applied: tuple[str, ...] = ()
         self._repository = repository
         self._codec = codec
@@ -66,7 +70,9 @@ class Saving:
 
     def named(self, name: str) -> Saving:
         """The same for another *name*."""
-        return Saving(self._repository, name, self._codec, self._keep, self._migrations)
+        return Saving(
+            self._repository, name, self._codec, self._keep, self._migrations, self._telling
+        )
 
     def follows(self, manifest: Manifest) -> None:
         """What is saved next follows the version of *manifest*, which was loaded."""
@@ -85,15 +91,18 @@ class Saving:
         place = Place.here()
         self._background.make_room(0)
         captured = Capture(self._background.make_room)
-        pickled = pickle_into(state, captured.write, restart=captured.restart)
+        heard = self._telling.listen(captured.write, captured.restart)
+        pickled = pickle_into(state, heard.write, restart=heard.restart)
+        heard.tell(pickled)
         captured.copy(pickled.buffers)
-        globals = pickled.globals
+        globals, provenance = pickled.globals, pickled.provenance
         del pickled  # What it has of the graph may go before the copy does.
 
         def fill(draft: Draft) -> Snapshot:
             for piece in captured.stream:
                 draft.stream.write(piece)
-            return self._commit(self._repository, draft, captured.buffers, globals, members)
+            said = {**members, "provenance": provenance}
+            return self._commit(self._repository, draft, captured.buffers, globals, said)
 
         def work() -> Snapshot:
             try:
@@ -118,12 +127,13 @@ class Saving:
             return self.copy(state, members)
         if not despite_threads:
             refuse_threads()
+        _ = self._repository.keys.signs  # Made here, if it has to be: a child would make its own.
         known = self._repository.known
         known.new_pack()  # Counted here too, or each child would begin a folder of its own.
         place = Place.here()
 
         def in_child() -> Snapshot:
-            repository = Repository(pickle.loads(handle))
+            repository = Repository(pickle.loads(handle), self._repository.keys)
             repository.known = known
             return self._pickle(repository, state, members, threads=False)
 
@@ -142,6 +152,7 @@ class Saving:
             # It is acknowledged; what of it cannot be read just now is not reused.
             manifest = repository.manifest(self.name, snapshot.version)
             repository.known.learn(manifest, repository.rows(manifest))
+        self._telling.tell_names(snapshot.types, place.warn)
         return self._saved(snapshot, place.warn)
 
     # --- a version ----------------------------------------------------------
@@ -176,9 +187,12 @@ class Saving:
         """Pickle *state* straight into the next version."""
 
         def fill(draft: Draft) -> Snapshot:
-            pickled = pickle_into(state, draft.stream.write, restart=draft.stream.restart)
+            heard = self._telling.listen(draft.stream.write, draft.stream.restart)
+            pickled = pickle_into(state, heard.write, restart=heard.restart)
+            heard.tell(pickled, is_child=repository is not self._repository)
             buffers, globals = pickled.buffers, pickled.globals
-            return self._commit(repository, draft, buffers, globals, members, progress)
+            said = {**members, "provenance": pickled.provenance}
+            return self._commit(repository, draft, buffers, globals, said, progress)
 
         return self.make(fill, repository, threads=threads)
 

@@ -19,8 +19,16 @@ from attrs import evolve, frozen
 from checkpoint import _format
 from checkpoint._chunking import fixed
 from checkpoint._delta import Piece
+from checkpoint._keys import Keys
 from checkpoint._model import Blob, Buffer, Manifest
-from checkpoint._reading import Source, filled_from, read_parts, stored_bytes, whole_blobs
+from checkpoint._reading import (
+    Source,
+    filled_from,
+    measured,
+    read_parts,
+    stored_bytes,
+    whole_blobs,
+)
 from checkpoint._stream import StreamCutter
 from checkpoint._workers import Workers
 from checkpoint._writing import ALIGNED, Chunk, Encoder, as_stored
@@ -42,8 +50,9 @@ Write = Callable[[Buffer], object]
 class FileWriter:
     """Writes one snapshot front to back."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, keys: Keys | None) -> None:
         self._write = write
+        self._keys = keys
         self._at = 0
         self._placed: dict[str, Blob] = {}
         self._put(MAGIC)
@@ -69,7 +78,7 @@ class FileWriter:
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest: now the snapshot is whole."""
-        self._record(_MANIFEST, _format.encode_manifest(manifest))
+        self._record(_MANIFEST, _format.encode_manifest(manifest, self._keys, "file"))
 
     def _record(self, kind: bytes, payload: Buffer) -> int:
         self._put(kind + len(payload).to_bytes(8, "little"))
@@ -89,9 +98,10 @@ def write_snapshot(
     stream: StreamCutter,
     encoder: Encoder,
     workers: Workers,
+    keys: Keys | None = None,
 ) -> None:
-    """Write buffers and stream, and *manifest* with their places filled in."""
-    file = FileWriter(write)
+    """Write buffers and stream, and *manifest* with their places filled in, signed if it is own."""
+    file = FileWriter(write, keys)
     cut = (Piece(chunk) for buffer in buffers for chunk in fixed(buffer))
     rows = [file.add(chunk) for chunk in workers.ahead(encoder, cut)]
     part, chunks = stream.finish()
@@ -103,9 +113,18 @@ def write_snapshot(
     file.finish(filled)
 
 
-def copy_snapshot(write: Write, manifest: Manifest, rows: Sequence[Blob], source: Source) -> None:
-    """Write a snapshot of a repository, its blobs as they are stored there, each checked."""
-    file = FileWriter(write)
+def copy_snapshot(
+    write: Write,
+    manifest: Manifest,
+    rows: Sequence[Blob],
+    source: Source,
+    keys: Keys | None = None,
+) -> None:
+    """Write a snapshot of a repository, its blobs as they are stored there, each checked.
+
+    It is signed anew, if it is own: a file's manifest is never taken for a repository's.
+    """
+    file = FileWriter(write, keys)
     placed = []
     wholes = whole_blobs(rows)
     for blob in rows:
@@ -115,9 +134,15 @@ def copy_snapshot(write: Write, manifest: Manifest, rows: Sequence[Blob], source
 
 
 def read_snapshot(
-    read: Read, report: Callable[[int], object] = lambda count: None
+    read: Read,
+    report: Callable[[int], object] = lambda count: None,
+    keys: Keys | None = None,
+    admit: Callable[[Manifest], object] = lambda manifest: None,
 ) -> tuple[Manifest, list[Buffer]]:
-    """The manifest and parts of a snapshot whose magic was read already; no byte after it is."""
+    """The manifest and parts of a snapshot whose magic was read already; no byte after it is.
+
+    *admit* raises if what the manifest says is not to be read.
+    """
     found: dict[int, Buffer] = {}
     at = len(MAGIC)
     while True:
@@ -134,11 +159,12 @@ def read_snapshot(
         if kind == _BLOB:
             found[at] = payload
         at += size
-    manifest = _format.decode_manifest(payload, "the manifest")
+    manifest = _format.decode_manifest(payload, "the manifest", keys, "file")
     if manifest.table or manifest.inline:
         raise FormatError("a single file has its whole table in its manifest, and nothing inline")
     _format.check_table(manifest, manifest.blobs)
-
+    manifest = measured(manifest, manifest.blobs)
+    admit(manifest)
     return manifest, read_parts(manifest.parts, manifest.blobs, _Records(found), report)
 
 

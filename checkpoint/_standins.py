@@ -47,6 +47,8 @@ class StandInType(type):
 
     # As the newest load names it.
     __standin_name__: Global | tuple[type, str]
+    # Whether any load that named it was of a stranger's file.
+    __standin_foreign__: bool
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if kwargs:
@@ -173,9 +175,9 @@ def is_stand_in(obj: Any) -> bool:
     return issubclass(type(obj), StandIn | StandInType)
 
 
-def recording() -> Recording:
+def recording(foreign: bool = False) -> Recording:
     """A `with` block around one load, in which `stand_in` may be used."""
-    return Recording()
+    return Recording(foreign)
 
 
 def stand_in(
@@ -219,15 +221,18 @@ class Naming:
         self._load: Recording | None = None
         self._shapes: dict[type, Shape | None] = {}
         self._called: set[int] = set()
+        self.foreign = False  # whether one of them came out of a stranger's file
 
     def way(self, obj: Any) -> Any:
         """What `reducer_override` gives for *obj*, or the global as which it is to be written."""
         if isinstance(obj, StandIn):
             self._load = self._load or obj.__standin__.load
+            self.foreign = self.foreign or obj.__standin__.load.foreign
             cls, shape = type(obj), _shape(obj)
             _check(cls, shape, self._shapes.get(cls))
             self._shapes[cls] = shape or self._shapes.get(cls)
             return self._reduced(obj)
+        self.foreign = self.foreign or obj.__standin_foreign__
         name = self._name(obj)
         if isinstance(name, tuple):
             return getattr, name
@@ -283,13 +288,16 @@ def _named(load: Recording | None, gone: Global, name: Global | tuple[type, str]
         if found is None:
             found = _classes[gone.module, gone.qualname] = _new_class(gone)
     type.__setattr__(found, "__standin_name__", name)
+    if load is not None and load.foreign:
+        type.__setattr__(found, "__standin_foreign__", True)
     if load is not None:
         load.names[found] = name
     return found
 
 
 def _new_class(gone: Global) -> StandInType:
-    names = {"__module__": gone.module, "__qualname__": gone.qualname, "__slots__": ()}
+    names: dict[str, Any] = {"__module__": gone.module, "__qualname__": gone.qualname}
+    names |= {"__slots__": (), "__standin_foreign__": False}
     try:
         return StandInType(gone.qualname.rpartition(".")[2], (StandIn,), names, gone=True)
     except (ValueError, UnicodeError) as error:

@@ -22,6 +22,8 @@ from attrs.validators import in_
 
 from checkpoint._adapting import Adapter, adapter, stand_for_removed, steps
 from checkpoint._careful import Ask, Careful
+from checkpoint._classes import check_fields
+from checkpoint._grants import Grant
 from checkpoint._migration import Become, Migrations, Upgrade, default, split
 from checkpoint._model import Buffer, Global, Shape
 from checkpoint._moves import sought
@@ -30,12 +32,14 @@ from checkpoint._refusal import told_by
 from checkpoint._schema import SchemaChange, compare
 from checkpoint._shapes import describe, told
 from checkpoint._standins import reconstructing, recording, stand_in
-from checkpoint._unpickling import Resolve, find_global, unpickle
+from checkpoint._trust import Policy, of_gone
+from checkpoint._unpickling import Resolve, find_global, main_origin, unpickle
 from checkpoint.errors import (
     CheckpointError,
     MigrationError,
     SchemaWarning,
     SerializationError,
+    UnsafeError,
     warn,
 )
 
@@ -50,6 +54,14 @@ class Terms:
     migrations: Migrations = default
     on_missing: OnMissing = field(default="raise", validator=in_(get_args(OnMissing)))
     schema: Schema = field(default="warn", validator=in_(get_args(Schema)))
+    # What strangers' files may have, and may take; None trusts every file.
+    policy: Policy | None = None
+    budget: int | None = field(default=None)
+
+    @budget.validator
+    def _check_budget(self, _: object, value: int | None) -> None:
+        if value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"budget is a number of bytes, not {value!r}")
 
 
 @frozen
@@ -66,12 +78,22 @@ class Target:
 class Loading:
     """One load of a graph that was saved with *types*.
 
-    *look_up* finds globals by their stored names, in place of `find`.
+    *look_up* finds globals by their stored names, in place of `find`.  Of what
+    is *foreign* only what the policy grants is found, and nothing is imported.
     """
 
     def __init__(
-        self, terms: Terms, types: Sequence[Global] = (), look_up: Resolve | None = None
+        self,
+        terms: Terms,
+        types: Sequence[Global] = (),
+        look_up: Resolve | None = None,
+        *,
+        foreign: bool = False,
     ) -> None:
+        self._policy = terms.policy if foreign else None
+        self._is_foreign = foreign
+        self._grants: dict[tuple[str, str], Grant] = {}
+        self._is_guarded = False
         self._migrations = terms.migrations
         self._look_up = look_up or self.find
         self._terms = terms
@@ -87,6 +109,51 @@ class Loading:
 
     def find(self, module: str, qualname: str) -> Any:
         """What was saved under this name, under its name of today; MigrationError if it is gone."""
+        if self._policy is not None:
+            found = self.granted(module, qualname)
+            if found.object is None:
+                raise MigrationError(f"{module}:{qualname} is gone")
+            return found.object
+        return self._sought(module, qualname)
+
+    def granted(self, module: str, qualname: str) -> Grant:
+        """What a foreign stream may do with what it names so; UnsafeError if nothing.
+
+        What is gone may be stood for, if that is wished or an upgrade is for it.
+        """
+        assert self._policy is not None
+        found = self._grants.get((module, qualname))
+        if found is None:
+            found = self._grants[module, qualname] = self._first_granted(module, qualname)
+        return found
+
+    def _first_granted(self, module: str, qualname: str) -> Grant:
+        assert self._policy is not None
+        first: CheckpointError | None = None
+        for name in self._places(module, qualname):
+            try:
+                return self._policy.grant(*name)
+            except (UnsafeError, MigrationError) as error:
+                first = first or error
+        assert first is not None
+        if isinstance(first, MigrationError):
+            stored = self._types.get((module, qualname))
+            if self._terms.on_missing == "stand-in" or self._removed(stored, first) is not None:
+                return of_gone(f"{module}:{qualname}")
+            raise self._gone(module, qualname, first)
+        raise first
+
+    def _places(self, module: str, qualname: str) -> list[tuple[str, str]]:
+        """Where a global may be, of which the program's `__main__` has two names."""
+        here, found = main_origin(), []
+        for place, name in self._names(module, qualname):
+            if place == "__main__" and self._origin not in (None, here):
+                found.append((str(self._origin), name))
+            is_main = place == here and place not in sys.modules
+            found.append(("__main__" if is_main else place, name))
+        return found
+
+    def _sought(self, module: str, qualname: str) -> Any:
         names = self._names(module, qualname)
         found, error = self._first(names)
         if error is not None and self._migrations.extend():
@@ -94,17 +161,23 @@ class Loading:
             found, error = self._first(names)
         if error is None:
             return found
+        raise self._gone(module, qualname, error)
+
+    def _gone(self, module: str, qualname: str, error: MigrationError) -> MigrationError:
+        names = self._names(module, qualname)
         name, new = f"{module}:{qualname}", ":".join(names[-1])
         via = "" if new == name else f" (renamed to {new})"
         old = name
         if module == "__main__" and self._origin and new == name:
             via, old = f" (of {self._origin})", f"{self._origin}:{qualname}"
         cause = error.__cause__ or error
-        raise MigrationError(
+        told = MigrationError(
             f"{name}{via} is gone: {cause}; if it was renamed or moved: "
             f"checkpoint.rename({old!r}, 'module:Class'); "
             "to load the state without it: on_missing='stand-in'"
-        ) from cause
+        )
+        told.__cause__ = cause
+        return told
 
     def _names(self, module: str, qualname: str) -> list[tuple[str, str]]:
         """The names under which a global is sought today, the first that is there."""
@@ -184,10 +257,18 @@ class Loading:
     def _adapter(self, stored: Global, real: Any) -> Adapter | None:
         if not isinstance(real, type):
             return None
-        with suppress(MigrationError):
-            return adapter(stored, real, describe(real), self._migrations)
-        self._migrations.extend()
-        return adapter(stored, real, describe(real), self._migrations)
+        try:
+            found = adapter(stored, real, describe(real), self._migrations)
+        except MigrationError:
+            self._migrations.extend()
+            found = adapter(stored, real, describe(real), self._migrations)
+        return self._guarded(found)
+
+    def _guarded(self, found: Adapter | None) -> Adapter | None:
+        """An adapter that refuses what a stranger's state may not have, if this is one."""
+        if found is not None and self._policy is not None:
+            found.guard = check_fields
+        return found
 
     def instance(self, become: Become, needed: Adapter) -> Any:
         """What *become* says, made anew."""
@@ -199,7 +280,7 @@ class Loading:
 
     def blank(self, into: str, needed: Adapter) -> Any:
         """An instance without a state of the class that a `Become` names."""
-        real = self.find(*split(into))
+        real = self._sought(*split(into))
         try:
             return real.__new__(real)
         except Exception as error:
@@ -213,7 +294,13 @@ class Loading:
         real = type(obj)
         as_said = Global(real.__module__, real.__qualname__, None, Shape("plain"))
         today = describe(real) or Shape("plain")
-        Adapter(as_said, real, today, (), self._migrations).build(obj, dict(become.state))
+        dressing = Adapter(as_said, real, today, (), self._migrations)
+        self._guarded(dressing)
+        dressing.build(obj, dict(become.state))
+
+    def guard(self, guarded: bool) -> None:
+        """Build the graph step by step, and count the keys that have one hash."""
+        self._is_guarded = guarded
 
     @property
     def may_start_again(self) -> bool:
@@ -299,7 +386,9 @@ class Loading:
         MigrationError with the path to an instance that cannot be taken along.
         """
         try:
-            root, is_built = self._quickly(stream, buffers, persistent_load)
+            root, is_built = None, False
+            if not self._is_guarded:
+                root, is_built = self._quickly(stream, buffers, persistent_load)
             if not is_built:
                 root = self._with_care(stream, again, persistent_load)
         finally:
@@ -312,7 +401,7 @@ class Loading:
     def _quickly(self, stream: Buffer, buffers: Iterable[Buffer], ask: Ask | None) -> Any:
         """The graph and true; or false, and all pending classes are gone."""
         try:
-            with recording():
+            with recording(self._is_foreign):
                 return self._by_c(stream, buffers, ask), True
         except (TakeCare, CheckpointError):
             if not any(target.adapter for target in self._targets.values()):
@@ -324,7 +413,7 @@ class Loading:
 
     def load_plain(self, source: Any, buffers: Iterable[Buffer], **options: Any) -> Any:
         """The graph of a plain pickle, whose classes tell nothing of what they were."""
-        with recording():
+        with recording(self._is_foreign):
             return unpickle(source, buffers, resolve=self._given, **options)
 
     def _given(self, module: str, qualname: str) -> Any:
@@ -357,9 +446,9 @@ class Loading:
         become: dict[int, str | None] = {}
         while True:
             self.adapted.clear()
-            careful = Careful(self, stream, again(), ask, become)
+            careful = Careful(self, stream, again(), ask, become, guarded=self._is_guarded)
             try:
-                with recording():
+                with recording(self._is_foreign):
                     root = careful.loaded()
             except CheckpointError:
                 # What is to be something else has no state yet, and may be looked at.

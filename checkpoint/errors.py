@@ -102,9 +102,28 @@ class MigrationError(CheckpointError):
 
 
 class UnsafeError(CheckpointError):
-    """The trust policy refused what the bytes ask for."""
+    """The trust policy refused what the bytes ask for, before anything was built.
+
+    `offset` and `opcode` say where in the stream, `global_name` which global it
+    is about (`module:qualname`); each is None where it does not apply.  Of a
+    plain pickle it is the place in its translation to protocol 5.
+    """
 
     __module__ = "checkpoint"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        offset: int | None = None,
+        opcode: str | None = None,
+        global_name: str | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(message, **fields)
+        self.offset = offset
+        self.opcode = opcode
+        self.global_name = global_name
 
 
 class SerializationError(CheckpointError):
@@ -183,7 +202,7 @@ def warn(message: str, category: type[Warning]) -> None:
 
 def program_frame(frame: FrameType) -> tuple[int, FrameType]:
     """The frame that called into this package, and how many calls above *frame* it is."""
-    package = os.path.dirname(__file__)
+    package = os.path.dirname(__file__) + os.sep
     level = 0
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         level, frame = level + 1, frame.f_back
@@ -204,6 +223,12 @@ class RetentionWarning(UserWarning):
 
 class SchemaWarning(UserWarning):
     """A class changed since a snapshot was saved, and nothing says how; the message names it."""
+
+    __module__ = "checkpoint"
+
+
+class UntrustedTypeWarning(UserWarning):
+    """What was saved holds something that would be refused if it came from a stranger."""
 
     __module__ = "checkpoint"
 

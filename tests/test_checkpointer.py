@@ -374,7 +374,7 @@ def test_an_exported_version_is_loaded_and_imported(store: Store, tmp_path: Path
     np.testing.assert_array_equal(loaded["a"], state["a"])
     told = Checkpointer(tmp_path / "elsewhere", "copy").import_(tmp_path / "v1.ckpt")
     old = saves.snapshots()[0]
-    assert (told.name, told.version, told.own, told.tags) == ("copy", 1, False, ())
+    assert (told.name, told.version, told.own, told.tags) == ("copy", 1, True, ())
     assert (told.created, told.metrics, told.meta) == (old.created, old.metrics, old.meta)
     np.testing.assert_array_equal(Checkpointer(tmp_path / "elsewhere", "copy").load()["b"], 0)
 

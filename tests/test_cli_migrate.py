@@ -32,7 +32,8 @@ SAVE = """
 from checkpoint import Checkpointer
 from units import Orc
 for number in (1, 2):
-    Checkpointer("saves", "slot/1").save([Orc(number)], tags=["best"], meta={"n": number})
+    saves = Checkpointer("saves", "slot/1", package="units")
+    saves.save([Orc(number)], tags=["best"], meta={"n": number})
 Checkpointer("saves", "other").save({"no": "classes"})
 """
 LOAD = """

@@ -16,6 +16,7 @@ from compat import make, states
 
 import checkpoint
 from checkpoint import Checkpointer, LocalStore, Migrations, NotFoundError
+from checkpoint._keys import keys
 from checkpoint._model import Manifest
 from checkpoint._repository import Repository
 
@@ -58,7 +59,7 @@ FORMS: dict[str, Callable[[Manifest], object]] = {
     "background": lambda m: m.version == 2,
     "long_table": lambda m: m.table and not m.blobs and len(m.parts) > 1_000,
     "migrated": lambda m: m.migrations == ("first", "second"),
-    "imported": lambda m: m.provenance == "foreign",
+    "imported": lambda m: m.provenance == "foreign" and m.types,
 }
 KINDS = {"plain", "slots", "attrs", "dataclass", "namedtuple", "enum", "flag"}
 
@@ -93,7 +94,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def opened(root: Path, kind: str) -> Checkpointer:
     migrations = make.history() if kind == "migrated" else Migrations()
-    return Checkpointer(root / kind, NAMES.get(kind, "main"), migrations=migrations)
+    return make.opened(root / kind, NAMES.get(kind, "main"), migrations=migrations)
 
 
 def test_what_was_committed_is_as_it_was() -> None:
@@ -121,7 +122,9 @@ def test_every_kind_is_there(root: Path) -> None:
 
 def test_each_shows_what_it_is_there_for(root: Path, kind: str) -> None:
     newest = max(HELD[kind]())
-    manifest = Repository(LocalStore(root / kind)).manifest(NAMES.get(kind, "main"), newest)
+    repository = Repository(LocalStore(root / kind), keys(make.KEY))
+    manifest = repository.manifest(NAMES.get(kind, "main"), newest)
+    assert (manifest.provenance == "own") is (kind != "imported")
     assert FORMS[kind](manifest)
 
 
@@ -163,7 +166,7 @@ def test_what_a_state_has_behind_it_stays_so_in_a_program_that_knows_nothing_of_
     """The graph migrations in `make.history` would fail if they were run again."""
     leaner = Migrations()
     leaner.add_fields(states.Orc, 1, mood=None)
-    saves = Checkpointer(root / "migrated", migrations=leaner)
+    saves = make.opened(root / "migrated", migrations=leaner)
     saves.save(saves.load())
     assert states.same(opened(root, "migrated").load(version=2), states.things())
 
@@ -212,14 +215,15 @@ def test_the_type_table_is_as_it_was(root: Path) -> None:
 
 @pytest.mark.parametrize("codec", ["none", "zstd", "gzip", "lzma"])
 def test_single_files_load(root: Path, codec: str) -> None:
-    assert states.same(checkpoint.load(root / "files" / f"{codec}.ckpt"), states.things())
+    saved = checkpoint.load(root / "files" / f"{codec}.ckpt", key=make.KEY)
+    assert states.same(saved, states.things())
 
 
 def test_single_files_that_hold_more_load(root: Path, tmp_path: Path) -> None:
     with open(root / "files" / "two.ckpt", "rb") as file:
-        assert states.same(checkpoint.load(file), states.plain(1))
-        assert states.same(checkpoint.load(file), states.slopes())
-    with Checkpointer(tmp_path / "new", "slot") as saves:
+        assert states.same(checkpoint.load(file, key=make.KEY), states.plain(1))
+        assert states.same(checkpoint.load(file, key=make.KEY), states.slopes())
+    with make.opened(tmp_path / "new", "slot") as saves:
         snapshot = saves.import_(root / "files" / "exported.ckpt")
         assert (dict(snapshot.metrics), snapshot.meta) == ({"loss": 1.5}, "exported")
         assert states.same(saves.load(), states.slopes())

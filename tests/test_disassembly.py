@@ -39,7 +39,7 @@ from checkpoint._outline import Source, outlined, path_at
 from checkpoint._pickling import pickle_into
 from checkpoint._raw import raw_of
 from checkpoint._spans import PROTO, Program
-from checkpoint._translating import translated
+from checkpoint._translating import legible, translated
 
 HERE = Node.__module__
 
@@ -229,7 +229,7 @@ def test_a_pickle_that_ends_early_is_refused(name: str) -> None:
     data, _ = ONE[name]
     whole = data[: data.rindex(b".") + 1] if name != "STOP" else b"N."
     for end in range(len(whole)):
-        for way in (raw_of, outlined, translated):
+        for way in (raw_of, outlined, legible):
             with pytest.raises(FormatError):
                 way(whole[:end])
 

@@ -18,6 +18,7 @@ import pytest
 
 import checkpoint
 from checkpoint import Checkpointer, CheckpointError, _cli, errors, testing
+from checkpoint._keys import Users
 from checkpoint.store import Locking, Store
 
 ROOT = Path(__file__).parents[1]
@@ -268,7 +269,7 @@ def plain(signature: inspect.Signature) -> str:
     parameters = [
         p.replace(
             annotation=p.empty,
-            default=... if type(p.default) in (object, checkpoint.Migrations) else p.default,
+            default=... if type(p.default) in (object, checkpoint.Migrations, Users) else p.default,
         )
         for p in signature.parameters.values()
         if p.name != "self"

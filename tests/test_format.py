@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from attrs import evolve
@@ -15,12 +16,15 @@ from checkpoint._format import (
     check_table,
     check_tag,
     decode_manifest,
+    decode_rows,
     encode_manifest,
+    encode_rows,
     parse_snapshot_key,
     seal,
     snapshot_key,
     unseal,
 )
+from checkpoint._keys import keys
 from checkpoint._model import MAX_FIELDS, MAX_TEXT, Blob, Global, Manifest, Part, Shape, digest
 
 PACK = "0123456789abcdef" * 2
@@ -52,6 +56,9 @@ MANIFEST = Manifest(
 )
 
 
+KEYS = keys("the key of the tests of documents")
+
+
 def members() -> dict[str, object]:
     body = encode_manifest(MANIFEST).rpartition(b"blake3:")[0]
     found: dict[str, object] = json.loads(body)
@@ -59,10 +66,11 @@ def members() -> dict[str, object]:
 
 
 def test_a_manifest_is_read_as_it_was_written() -> None:
-    found = decode_manifest(encode_manifest(MANIFEST), "m")
+    raw = encode_manifest(MANIFEST, KEYS)
+    found = decode_manifest(raw, "m", KEYS)
     assert found == MANIFEST
     assert [one.shape for one in found.types] == [one.shape for one in MANIFEST.types]
-    assert encode_manifest(found) == encode_manifest(MANIFEST)
+    assert encode_manifest(found, KEYS) == raw
 
 
 def test_a_metric_that_is_not_a_number_is_kept_as_such() -> None:
@@ -74,6 +82,9 @@ def test_a_document_is_json_that_a_person_can_read() -> None:
     text = encode_manifest(MANIFEST).decode()
     assert text.startswith('{\n"format": 1,\n"repository": "r",\n')
     assert text.splitlines()[-1] == "mac:none"
+    signed = encode_manifest(MANIFEST, KEYS).decode().splitlines()
+    assert signed[:-1] == text.splitlines()[:-1]
+    assert re.fullmatch("mac:[0-9a-f]{16}:[0-9a-f]{64}", signed[-1])
     assert text.splitlines()[-2].startswith("blake3:")
 
 
@@ -100,8 +111,21 @@ def test_a_newer_format_is_told_from_damage() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"format": 1, "a": 1, "a": 2}\n', b"[]\n", b"{}\n", b"[" * 90_000 + b"\n", b"{\n"]
-)
+    "body",
+    [
+        b'{"format": 1, "a": 1, "a": 2}\n',
+        b'{"format": 1, "a": [{"b": 1, "b": 1}]}\n',
+        b'{"format": 1, "a": NaN}\n',
+        b'{"format": 1, "a": -Infinity}\n',
+        b'{"format": 1, "a": "\\ud800"}\n',
+        b'{"format": 1, "a": ' + b"9" * 5_000 + b"}\n",
+        b'{"format": 1, "a": ' + b"[" * 201 + b"]" * 201 + b"}\n",
+        '{"format": 1}\n'.encode("utf-16-be"),
+        b'\xef\xbb\xbf{"format": 1}\n',
+        b'{"format": true}\n',
+        b"[]\n", b"{}\n", b"[" * 90_000 + b"\n", b"{\n",
+    ],
+)  # fmt: skip
 def test_a_sealed_document_that_is_none_is_refused(body: bytes) -> None:
     raw = body + f"blake3:{digest(body)}\nmac:none\n".encode()
     with pytest.raises(FormatError):
@@ -137,7 +161,23 @@ def test_a_sealed_document_that_is_none_is_refused(body: bytes) -> None:
         {"types": [{"global": 5, "origin": None}]},
         {"inline": "?"},
         {"created": "yesterday"},
+        {"created": "2026-01-02T03:04:05"},
         {"unheard_of": 1},
+        {"provenance": "mine"},
+        {"provenance": None},
+        {"provenance": ["own"]},
+        {"name": "../x"},
+        {"name": "a" * 201},
+        {"version": -1},
+        {"parent": 1 << 62},
+        {"repository": "r" * 1_001},
+        {"writer": "w" * 1_001},
+        {"libraries": {"l" * 1_001: "1"}},
+        {"libraries": {"l": "1" * 1_001}},
+        {"tags": ["t" * 201]},
+        {"tags": "t"},
+        {"tags": [["t"]]},
+        {"meta": "x" * (1 << 20)},
     ],
 )
 def test_what_cannot_be_in_a_manifest_is_refused(change: dict[str, object]) -> None:
@@ -227,9 +267,49 @@ def test_a_tag_is_one_part_of_a_name() -> None:
             check_tag(tag)
 
 
+def test_a_text_of_backslashes_is_no_half_of_a_surrogate_pair() -> None:
+    for text in ("\\ud800", "\\\\ud800", "😀"):
+        found = unseal(seal({"format": 1, "a": text}), "m")
+        assert found["a"] == text
+    body = b'{"format": 1, "a": "\\ud83d\\ude00"}\n'
+    raw = body + f"blake3:{digest(body)}\nmac:none\n".encode()
+    assert unseal(raw, "m")["a"] == "😀"
+
+
+def test_a_long_lie_makes_no_long_message() -> None:
+    with pytest.raises(FormatError) as caught:
+        decode_manifest(seal(members() | {"writer": ["w" * 100_000]}), "m")
+    assert len(str(caught.value)) < 1_000
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for number in range(depth):
+        value = [value] if number % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("meta", ["x" * ((1 << 20) - 2), "ü" * (1 << 18), nested(200), {"a": "\n"}])
+def test_meta_that_may_be_written_may_be_read(meta: object) -> None:
+    assert check_json(meta) == meta
+    assert decode_manifest(encode_manifest(evolve(MANIFEST, meta=meta)), "m").meta == meta
+
+
 @pytest.mark.parametrize(
-    "meta", [{1, 2}, object(), float("nan"), {"a": b"x"}, "x" * (1 << 20) + "x"]
+    "rows",
+    [b"[[]", b"{}", b"[NaN]", b"[" * 300 + b"]" * 300, b'[{"a": 1, "a": 1}]', b"5", b'"\xff"'],
 )
+def test_a_list_of_rows_that_is_none_is_refused(rows: bytes) -> None:
+    assert decode_rows(encode_rows([BLOB])) == (BLOB,)
+    with pytest.raises(FormatError):
+        decode_rows(rows)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{1, 2}, object(), float("nan"), {"a": b"x"}, "x" * (1 << 20) + "x", nested(201), "\ud800",
+     {1: "a", "1": "b"}],
+)  # fmt: skip
 def test_meta_that_is_no_json_value_says_what_is(meta: object) -> None:
     with pytest.raises(ValueError, match="JSON"):
         check_json(meta)

@@ -11,6 +11,7 @@ import enum
 import io
 import json
 import lzma
+import os
 import pickle
 import pickletools
 import re
@@ -29,6 +30,8 @@ import checkpoint
 from checkpoint import Checkpointer, LocalStore, highest
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "format.md"
+
+KEY = os.environ["CHECKPOINT_KEY"].encode()
 
 Json = Any
 Row = list[Any]
@@ -60,6 +63,20 @@ def read_document(raw: bytes) -> Json:
     if document["format"] != 1:
         raise Foreign(f"format {document['format']}")
     return document
+
+
+def is_own(raw: bytes, key: bytes, place: str) -> bool:
+    """MACs: whether *raw*, the manifest of a repository or a single file, is own to *key*."""
+    body, _, mac = raw.rpartition(b"blake3:")
+    ident, _, code = mac.decode().partition("mac:")[2].strip().partition(":")
+    context = f"durable-checkpoint format 1 MAC of a manifest in a {place}"
+    derived = blake3(key, derive_key_context=context).digest()
+    names = blake3(key, derive_key_context="durable-checkpoint format 1 key id").digest()
+    return (
+        read_document(raw)["provenance"] == "own"
+        and ident == names[:8].hex()
+        and code == blake3(body, key=derived).hexdigest()
+    )
 
 
 def decode(codec: str, stored: bytes, length: int, base: bytes | None) -> bytes:
@@ -535,8 +552,33 @@ def test_a_second_reader_sees_every_flipped_byte_of_a_document(tmp_path: Path) -
     assert read_document(raw)["meta"] == "x"
     for at in range(len(raw)):
         flipped = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
-        with pytest.raises(Damage):
+        try:
             read_document(flipped)
+        except Damage:
+            continue
+        assert at > raw.index(b"\nmac:")
+        assert not is_own(flipped, KEY, "repository")
+
+
+def test_a_second_reader_checks_whose_a_manifest_is(tmp_path: Path) -> None:
+    saves = Checkpointer(tmp_path / "saves")
+    saves.save(1)
+    raw = (tmp_path / "saves/snapshots/main/@/0000000001.json").read_bytes()
+    assert is_own(raw, KEY, "repository")
+    assert not is_own(raw, KEY, "single file")
+    assert not is_own(raw, KEY + b"!", "repository")
+    saves.export(1, tmp_path / "copy")
+    raw = (tmp_path / "copy").read_bytes()
+    raw = raw[raw.index(b'{\n"format"') :]
+    assert is_own(raw, KEY, "single file")
+    assert not is_own(raw, KEY, "repository")
+    theirs = Checkpointer(tmp_path / "theirs", key="a key of somebody else")
+    theirs.save(1)
+    theirs.export(1, tmp_path / "strange")
+    saves.import_(tmp_path / "strange")
+    raw = (tmp_path / "saves/snapshots/main/@/0000000002.json").read_bytes()
+    assert raw.endswith(b"\nmac:none\n")
+    assert not is_own(raw, KEY, "repository")
 
 
 # --- the page itself --------------------------------------------------------
@@ -579,7 +621,16 @@ def test_the_page_names_every_member_of_a_real_manifest(tmp_path: Path) -> None:
 
 
 def test_the_page_gives_the_limits_that_the_code_has() -> None:
-    from checkpoint import _chunking, _codec, _format, _reuse, _single_file, _writing
+    from checkpoint import (
+        _chunking,
+        _codec,
+        _format,
+        _json,
+        _keys,
+        _reuse,
+        _single_file,
+        _writing,
+    )
 
     text = PAGE.read_text(encoding="utf-8")
     for limit in (
@@ -589,6 +640,9 @@ def test_the_page_gives_the_limits_that_the_code_has() -> None:
         assert f"{limit:,}" in text
     assert set(tables()["Codecs"]) == set(_codec._DECODERS)
     assert set(tables()["Single-file snapshots"]) == {"B", "P", "M"}
+    assert tables()["MACs"] == {_keys.ID_CONTEXT, *_keys.MAC_CONTEXTS.values()}
+    assert f"at most {_json.MAX_DEPTH + 1} lists" in text
+    assert f"{_json.MAX_DEPTH} lists and objects inside each other |" in text
     for magic in (_format.PACK_MAGIC, _single_file.MAGIC):
         assert magic.hex(" ").upper() in text
 

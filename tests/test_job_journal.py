@@ -13,6 +13,7 @@ from checkpoint._jobs import journal as journals
 from checkpoint._jobs.journal import Call, Journal, Made, Slot
 from checkpoint._jobs.places import Key
 from checkpoint._repository import Repository
+from checkpoint._trust import Policy
 from checkpoint.store import Store
 from checkpoint.testing import CrashingStore, SimulatedCrash
 
@@ -26,7 +27,7 @@ def call(result: Any) -> Call:
 
 
 def opened(store: Store, is_past: Callable[[Key], bool] = lambda key: False) -> Journal:
-    return Journal(Repository(store), "job", is_past)
+    return Journal(Repository(store), "job", is_past, Policy(()))
 
 
 def results(journal: Journal, count: int) -> list[Any]:
@@ -302,7 +303,7 @@ def test_an_attempt_that_is_overtaken_while_it_opens_reads_again() -> None:
 def test_each_generation_of_a_job_has_its_own_journal() -> None:
     store = MemoryStore()
     opened(store).add_call(slot(0), call(0))
-    second = Journal(Repository(store), "job", lambda key: False, 2)
+    second = Journal(Repository(store), "job", lambda key: False, Policy(()), 2)
     assert second.take(slot(0)) is None
     second.add_call(slot(0), call(1))
     second.clear()

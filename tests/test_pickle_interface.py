@@ -18,7 +18,14 @@ import pytest
 import zstandard
 
 import checkpoint
-from checkpoint import FormatError, IntegrityError, MigrationError, SerializationError, StoreError
+from checkpoint import (
+    FormatError,
+    IntegrityError,
+    MigrationError,
+    SerializationError,
+    StoreError,
+    UnsafeError,
+)
 
 STATE = {"name": "x" * 100, "items": [1, 2.5, None, (3, b"4")], "more": OrderedDict(a=1)}
 
@@ -121,14 +128,24 @@ def test_pickles_of_python_2_are_read() -> None:
 
 
 def test_every_byte_of_a_snapshot_counts() -> None:
-    data = checkpoint.dumps({"a": os.urandom(500), "b": "text " * 200})
+    state = {"a": os.urandom(500), "b": "text " * 200, "c": Rebuilt()}
+    data = checkpoint.dumps(state)
     for at in range(len(data)):
         flipped = bytearray(data)
         flipped[at] ^= 1 << (at % 8)
         for damaged in (bytes(flipped), data[:at]):
-            with pytest.raises((IntegrityError, FormatError, EOFError)) as caught:
+            with pytest.raises((IntegrityError, FormatError, EOFError, UnsafeError)) as caught:
                 checkpoint.loads(damaged)
             assert caught.type is not EOFError or not damaged
+            # Who signed with another key, or none, is a stranger.
+            assert (caught.type is UnsafeError) <= (data.rindex(b"\nmac:") < at)
+
+
+class Rebuilt:
+    """Is rebuilt by a call, which is not for strangers."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rebuilt, ()
 
 
 def test_the_protocol_may_be_any_that_pickle_takes() -> None:

@@ -24,6 +24,7 @@ from checkpoint._jobs.progress import resumed_line
 from checkpoint._jobs.stopping import SIGNALS, Preempted, check_signals, say, stops
 from checkpoint._jobs.watch import Every, Span, Watch, end_of
 from checkpoint._repository import Repository
+from checkpoint._trust import Policy
 from checkpoint.errors import (
     CheckpointError,
     ConflictError,
@@ -53,6 +54,7 @@ class Rules:
     max_attempts: int = 5
     grace: float = 30.0
     signals: tuple[str, ...] = SIGNALS
+    policy: Policy | None = None  # what strangers' files may have
 
     def __attrs_post_init__(self) -> None:
         Watch(self.every)
@@ -91,7 +93,7 @@ class Attempt:
         self._stack = ExitStack()
 
     def __enter__(self) -> Attempt:
-        ledger = Ledger(self._repository, self._name)
+        ledger = Ledger(self._repository, self._name, self._rules.policy)
         if self._is_finished(ledger):
             return self
         with ExitStack() as stack:
@@ -99,7 +101,9 @@ class Attempt:
                 lock = self._lock(ledger)
                 if lock is not None:
                     stack.enter_context(lock)
-                ledger = Ledger(self._repository, self._name)  # of now: another may have ended it
+                ledger = Ledger(
+                    self._repository, self._name, self._rules.policy
+                )  # of now: another may have ended it
                 if self._is_finished(ledger):
                     return self
             self._open(ledger, stack)

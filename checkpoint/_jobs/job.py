@@ -65,6 +65,7 @@ class Job:
             ledger.repository,
             ledger.name,
             self._is_past,
+            ledger.policy,
             entry.generation,
             self.got_further,
             ledger.check_newest,

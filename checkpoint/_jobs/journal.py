@@ -18,12 +18,16 @@ from attrs import field, frozen
 from checkpoint import _pruning
 from checkpoint._codec import parse_codec
 from checkpoint._jobs.places import Key
+from checkpoint._loading import Wanted
 from checkpoint._members import members
 from checkpoint._migration import default as migrations
+from checkpoint._model import Buffer
 from checkpoint._reading import Wish
 from checkpoint._repository import Repository
 from checkpoint._saving import Saving
-from checkpoint._upgrading import Loading, Terms
+from checkpoint._telling import Telling
+from checkpoint._trust import Policy
+from checkpoint._upgrading import Terms
 from checkpoint.errors import (
     ConflictError,
     DamagedSnapshotWarning,
@@ -35,7 +39,6 @@ from checkpoint.errors import (
 _MANY = 64  # versions that are put together into one
 _TRIES = 100
 _PRUNE_BYTES = 64 << 20  # that were deleted are worth a look at every manifest
-_WISH = Wish(None, False, None)
 
 Slot = tuple[Key, int]  # a place, and the number of the call there
 
@@ -83,12 +86,14 @@ class Journal:
         repository: Repository,
         name: str,
         is_past: Callable[[Key], bool],
+        policy: Policy | None,
         generation: int = 1,
         noted: Callable[[], object] = lambda: None,
         check: Callable[[], object] = lambda: None,
     ) -> None:
         self.name = f"{name}/journal/{generation}"
         self._repository = repository
+        self._terms = Terms(migrations, "raise", "warn", policy)
         self._is_past = is_past
         self._noted = noted  # called when something was added
         self._check = check  # raises if a newer attempt has begun
@@ -124,7 +129,9 @@ class Journal:
         if self._saving is not None:
             return
         self._check()
-        saving = Saving(self._repository, self.name, parse_codec("zstd"), None, migrations)
+        telling = Telling(self._terms)
+        codec = parse_codec("zstd")
+        saving = Saving(self._repository, self.name, codec, None, migrations, telling)
         for _ in range(_TRIES):
             saving.fence = self._repository.line(self.name).highest()
             try:
@@ -170,14 +177,14 @@ class Journal:
         return read
 
     def _load(self, number: int) -> tuple[_Version, Entries]:
-        manifest, parts = self._repository.read(self.name, number, _WISH)
-        loading = Loading(Terms(migrations, "raise", "warn"), manifest.types)
-        loading.check()
+        wanted = Wanted((), self._terms, migrates=False)
+        wish = Wish(admit=wanted.admit)
+        manifest, parts = self._repository.read(self.name, number, wish)
 
-        def again() -> Any:
-            return self._repository.read(self.name, number, _WISH)[1][:-1]
+        def again() -> Sequence[Buffer]:
+            return self._repository.read(self.name, number, wish)[1]
 
-        entries = _entries(loading.load(parts[-1], parts[:-1], again))
+        entries = _entries(wanted.loaded(manifest, parts, again))
         return _Version(number, manifest.size, frozenset(entries)), entries
 
     # --- few of them --------------------------------------------------------

@@ -27,6 +27,8 @@ from checkpoint._reading import Wish
 from checkpoint._repository import Repository
 from checkpoint._retention import either, keep_last, keep_tagged
 from checkpoint._saving import Saving
+from checkpoint._telling import Telling
+from checkpoint._trust import Policy
 from checkpoint._upgrading import Terms
 from checkpoint.errors import ConflictError, IntegrityError, JobError, about
 
@@ -120,12 +122,14 @@ def entry_of(snapshot: Snapshot) -> Entry:
 class Ledger:
     """The versions of the job *name*, as one attempt knows and adds to them."""
 
-    def __init__(self, repository: Repository, name: str) -> None:
+    def __init__(self, repository: Repository, name: str, policy: Policy | None) -> None:
         self.name = name
         self.repository = repository
-        self._terms = Terms(migrations, "raise", "warn")
+        self.policy = policy
+        self._terms = Terms(migrations, "raise", "warn", policy)
         self._process = os.getpid()
-        self._saving = Saving(repository, name, parse_codec("zstd"), _KEEP, migrations)
+        telling = Telling(self._terms)
+        self._saving = Saving(repository, name, parse_codec("zstd"), _KEEP, migrations, telling)
         self._saving.fence = repository.line(name).highest()
 
     def newest(self) -> Snapshot | None:
@@ -135,13 +139,14 @@ class Ledger:
 
     def load(self) -> Any:
         """The state of the newest version."""
-        wish = Wish(None, False, None)
+        wanted = Wanted((), self._terms)
+        wish = Wish(admit=wanted.admit)
         manifest, parts = self.repository.read_newest(self.name, wish)
         version = manifest.version
         assert version is not None
         again = partial(self.repository.read, self.name, version, wish)
         with about(self.name, version, ""):
-            state = Wanted((), self._terms).loaded(manifest, parts, lambda: again()[1])
+            state = wanted.loaded(manifest, parts, lambda: again()[1])
         self._saving.follows(manifest)
         return state
 

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from checkpoint._jobs.ledger import TURN, Ledger, entry_of, lease_key, said
 from checkpoint._repository import Repository
+from checkpoint._trust import Policy
 from checkpoint.errors import ConflictError, NotFoundError
 from checkpoint.store import Locking
 
@@ -40,10 +41,10 @@ def step_back(repository: Repository, name: str) -> None:
 def _held(repository: Repository, name: str) -> Iterator[Ledger]:
     store = repository.store
     if not isinstance(store, Locking):
-        yield Ledger(repository, name)
+        yield Ledger(repository, name, Policy(()))
         return
     lock = store.lock(lease_key(name), wait=False)
     if lock is None:
         raise ConflictError(f"{name!r} is run by another process now; let it end", name=name)
     with lock:
-        yield Ledger(repository, name)
+        yield Ledger(repository, name, Policy(()))

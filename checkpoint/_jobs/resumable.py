@@ -16,6 +16,7 @@ from checkpoint import _format
 from checkpoint._jobs import past
 from checkpoint._jobs.attempt import Attempt, OnBusy, OnCodeChange, Rules
 from checkpoint._jobs.fingerprint import Code, fingerprint
+from checkpoint._jobs.foresight import foresee
 from checkpoint._jobs.identity import bound, digest_of, job_id, job_name, shown
 from checkpoint._jobs.job import Job, current
 from checkpoint._jobs.ledger import Entry
@@ -23,7 +24,9 @@ from checkpoint._jobs.status import JobStatus, history_of
 from checkpoint._jobs.stopping import SIGNALS
 from checkpoint._jobs.unsaved import check
 from checkpoint._jobs.watch import Every, Span
+from checkpoint._keys import keys
 from checkpoint._repository import Repository
+from checkpoint._trust import Trust, policy_of
 from checkpoint.errors import InvalidNameError
 from checkpoint.store import LocalStore, Store
 
@@ -60,6 +63,7 @@ class Resumable(Generic[R]):
         check(function, unsaved=unsaved)
         if name is None and "<" in function.__qualname__:
             job_name(function)  # Says why it has none.
+        self._is_foreseen = False
         self._code = fingerprint(function)  # now: the file may be edited while the program runs
 
     def __reduce__(self) -> str:
@@ -74,6 +78,9 @@ class Resumable(Generic[R]):
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """Run the job of these arguments, go on with it, or give the result that it had."""
         arguments = self._arguments(args, kwargs)
+        if not self._is_foreseen:
+            self._is_foreseen = True
+            foresee(self._function, arguments, self._rules.policy, keys())
         with self._attempt(arguments, args, kwargs) as attempt:
             if not attempt.finished:
                 attempt.result = self._run(attempt.job, args, kwargs)
@@ -262,6 +269,7 @@ class Options(TypedDict, total=False):
     max_attempts: int
     grace: float
     signals: Collection[str]
+    trust: Trust
 
 
 @overload
@@ -290,6 +298,7 @@ def resumable(
     max_attempts: int = 5,
     grace: float = 30.0,
     signals: Collection[str] = SIGNALS,
+    trust: Trust = (),
 ) -> Any:
     """Make a long function resumable: killed anywhere and called again, it goes on.
 
@@ -314,9 +323,10 @@ def resumable(
     no turn ends for *grace* seconds, or at a second Ctrl-C, it stops without a
     save.  So it does before the *deadline*, a time or how long from the call
     on.  After *max_attempts* that ended badly and got no further it is a
-    CrashLoopError.
+    CrashLoopError.  *trust* is as for `Checkpointer`, if another key saved it.
     """
-    rules = Rules(every, on_busy, on_code_change, deadline, max_attempts, grace, _signals(signals))
+    stop = deadline, max_attempts, grace, _signals(signals)
+    rules = Rules(every, on_busy, on_code_change, *stop, policy_of(trust, None))
 
     def decorate(function: Callable[..., Any]) -> Resumable[Any]:
         return Resumable(
@@ -337,6 +347,7 @@ def job(
     max_attempts: int = 5,
     grace: float = 30.0,
     signals: Collection[str] = SIGNALS,
+    trust: Trust = (),
 ) -> JobContext:
     """A job for the length of a `with` block, told by its *name* and *key*.
 
@@ -344,7 +355,10 @@ def job(
     journal, and `job.loop` goes on where it stopped.  The options are those of
     `resumable`.
     """
-    rules = Rules(every, on_busy, "ignore", deadline, max_attempts, grace, _signals(signals))
+    policy = policy_of(trust, None)
+    rules = Rules(
+        every, on_busy, "ignore", deadline, max_attempts, grace, _signals(signals), policy
+    )
     return JobContext(name, key, store, rules)
 
 

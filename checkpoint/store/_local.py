@@ -303,7 +303,32 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise StoreError(f"cannot write {final}: {why}", key=final) from error
 
 
-def _make_root(root: str) -> None:
+def create_private(path: str, content: bytes) -> None:
+    """Create *path*, durably, for its owner alone, and the folders that it lacks.
+
+    FileExistsError if it is there, and then it is whole; OSError if it cannot be made.
+    """
+    folder = os.path.dirname(path)
+    _make_root(folder, 0o700)
+    temp, fd = _open_temp(folder, 0o600)
+    output = _Output(fd)
+    try:
+        output.write(content)
+        sync_file(fd)
+        output.let_go()
+        publish(temp, path)
+        with suppress(FileNotFoundError):  # A rename took it.
+            os.unlink(temp)
+        sync_folder(folder)
+    except BaseException:
+        output.let_go()
+        _withdraw(output, temp, path)
+        raise
+    finally:
+        output.close()
+
+
+def _make_root(root: str, mode: int = 0o777) -> None:
     """Make *root*, and make its name and those of the folders above it durable.
 
     Folders that are there may be another program's, made a moment ago and not
@@ -316,18 +341,18 @@ def _make_root(root: str) -> None:
         folder = os.path.dirname(folder)
     for folder in reversed(missing):
         with suppress(FileExistsError):
-            os.mkdir(folder)
+            os.mkdir(folder, mode)
     while not os.path.ismount(root):
         root = os.path.dirname(root)
         with suppress(PermissionError):
             sync_folder(root)
 
 
-def _open_temp(folder: str) -> tuple[str, int]:
+def _open_temp(folder: str, mode: int = 0o666) -> tuple[str, int]:
     """A new temporary file in *folder*, locked to say that its writer lives."""
     while True:
         path = os.path.join(folder, TEMP + secrets.token_hex(8))
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), mode)
         if OPEN_FILES_STAY:
             return path, fd  # That it is open says enough.
         try:

@@ -20,7 +20,16 @@ from checkpoint import Checkpointer, Migrations
 
 HERE = Path(__file__).parent / "v1"
 LIST = "digests.txt"
+KEY = "a fixed key for the tests that keeps no secret"
 REPOSITORIES: dict[str, Callable[[Path], None]] = {}
+
+
+def opened(
+    store: Path | checkpoint.MemoryStore, name: str = "main", **options: Any
+) -> Checkpointer:
+    """The checkpointer of a program whose package is this folder."""
+    given: Any = {"key": KEY, "package": "compat", "trust": [len]}
+    return Checkpointer(store, name, **given, **options)
 
 
 def repository(make: Callable[[Path], None]) -> Callable[[Path], None]:
@@ -31,20 +40,20 @@ def repository(make: Callable[[Path], None]) -> Callable[[Path], None]:
 
 @repository
 def inline(folder: Path) -> None:
-    with Checkpointer(folder) as saves:
+    with opened(folder) as saves:
         metrics = {"loss": float("nan"), "best": float("-inf"), "score": 0.5}
         saves.save(states.plain(), metrics=metrics, meta={"note": ["☃", None, 1.5]})
 
 
 @repository
 def classes(folder: Path) -> None:
-    with Checkpointer(folder) as saves:
+    with opened(folder) as saves:
         saves.save(states.things())
 
 
 def _arrays(codec: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        with Checkpointer(folder, codec=codec) as saves:
+        with opened(folder, codec=codec) as saves:
             saves.save(states.slopes())
 
     return make
@@ -52,7 +61,7 @@ def _arrays(codec: str) -> Callable[[Path], None]:
 
 @repository
 def raw(folder: Path) -> None:
-    with Checkpointer(folder, codec="none") as saves:
+    with opened(folder, codec="none") as saves:
         saves.save({"array": states.noise(70_000)})
 
 
@@ -73,21 +82,21 @@ def lzma(folder: Path) -> None:
 
 @repository
 def deltas(folder: Path) -> None:
-    with Checkpointer(folder) as saves:
+    with opened(folder) as saves:
         for step in (1, 2, 3):
             saves.save(states.drifting(step))
 
 
 @repository
 def renumbered(folder: Path) -> None:
-    with Checkpointer(folder) as saves:
+    with opened(folder) as saves:
         for step in (0, 1, 2):
             saves.save(states.units(step))
 
 
 @repository
 def tags(folder: Path) -> None:
-    with Checkpointer(folder, "slots/a-1.b") as saves:
+    with opened(folder, "slots/a-1.b") as saves:
         for step in (1, 2, 3):
             saves.save(states.plain(step), metrics={"loss": 1 / step}, tags=["newest", f"s{step}"])
         saves.tag(2, "good")
@@ -97,7 +106,7 @@ def tags(folder: Path) -> None:
 
 @repository
 def deleted(folder: Path) -> None:
-    with Checkpointer(folder) as saves:
+    with opened(folder) as saves:
         for step in (1, 2, 3, 4):
             saves.save(states.plain(step))
         saves.delete(2, 4)
@@ -105,7 +114,7 @@ def deleted(folder: Path) -> None:
 
 @repository
 def background(folder: Path) -> None:
-    with Checkpointer(folder) as saves:
+    with opened(folder) as saves:
         saves.save_in_background(states.plain(1)).result()
         if hasattr(__import__("os"), "fork"):
             saves.save_in_background(states.plain(2), capture="fork").result()
@@ -113,7 +122,7 @@ def background(folder: Path) -> None:
 
 @repository
 def long_table(folder: Path) -> None:
-    with Checkpointer(folder) as saves:
+    with opened(folder) as saves:
         saves.save(states.crowd())
 
 
@@ -129,14 +138,15 @@ def history() -> Migrations:
 @repository
 def migrated(folder: Path) -> None:
     """A state with two graph migrations behind it, and a class whose version upgrades say."""
-    with Checkpointer(folder, migrations=history()) as saves:
+    with opened(folder, migrations=history()) as saves:
         saves.save(states.things())
 
 
 @repository
 def imported(folder: Path) -> None:
-    with Checkpointer(folder) as saves:
-        checkpoint.dump(states.things(), folder / "file")
+    """A stranger's state: it is foreign, and unsigned."""
+    with opened(folder) as saves:
+        checkpoint.dump(states.things(), folder / "file", key=None)
         saves.import_(folder / "file")
         (folder / "file").unlink()
 
@@ -144,14 +154,14 @@ def imported(folder: Path) -> None:
 @repository
 def files(folder: Path) -> None:
     """Single-file snapshots, each way that one is written."""
-    with Checkpointer(checkpoint.MemoryStore(), "slot") as saves:
+    with opened(checkpoint.MemoryStore(), "slot") as saves:
         saves.save(states.slopes(), metrics={"loss": 1.5}, meta="exported")
         saves.export(1, folder / "exported.ckpt")
     for codec in ("none", "zstd", "gzip", "lzma"):
-        checkpoint.dump(states.things(), folder / f"{codec}.ckpt", codec=codec)
+        checkpoint.dump(states.things(), folder / f"{codec}.ckpt", codec=codec, key=KEY)
     with open(folder / "two.ckpt", "wb") as file:
-        checkpoint.dump(states.plain(1), file)
-        checkpoint.dump(states.slopes(), file)
+        checkpoint.dump(states.plain(1), file, key=KEY)
+        checkpoint.dump(states.slopes(), file, key=KEY)
 
 
 def listed(root: Path) -> dict[str, str]:

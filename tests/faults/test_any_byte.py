@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from faults.hooked import HookedStore, noise, same
 from faults.sparse import array, forms, longer, manifests, units, words
 
@@ -162,6 +162,9 @@ def _judge_listing(saves: Checkpointer, expected: dict[int, Snapshot], lost: boo
     for snapshot in found:
         assert snapshot.version in expected, f"a version that never was: {snapshot}"
         right = expected[snapshot.version]
+        # A MAC that is another one may make an own version foreign, and never the other way.
+        assert right.own or not snapshot.own, f"a stranger's version is own: {snapshot}"
+        right = evolve(right, own=snapshot.own)
         if lost or told:
             # What a record said that is gone nobody can say; what is damaged is left out.
             assert lost or set(snapshot.tags) <= set(right.tags), f"a wrong tag: {snapshot}"
@@ -174,9 +177,7 @@ def _judge_listing(saves: Checkpointer, expected: dict[int, Snapshot], lost: boo
 
 
 def _plain(snapshot: Snapshot) -> str:
-    import attrs
-
-    return repr(attrs.evolve(snapshot, tags=()))
+    return repr(evolve(snapshot, tags=()))
 
 
 def _told(call: Any, lost: bool) -> tuple[list[Any] | None, Any]:
@@ -261,10 +262,10 @@ def test_any_byte_may_flip(whole: Truth, kind: str) -> None:
     count, noticed = sweep(whole, keys)
     print(f"{kind}: {count} flips, {noticed} noticed")
     assert count == sum(len(whole.objects[key]) for key in keys)
-    # Nobody needs the magic of a pack and what is unread of a codec's frame;
-    # what format.json says the manifests repeat.
+    # Nobody needs the magic of a pack and what is unread of a codec's frame; what
+    # format.json says the manifests repeat; a MAC of a stranger's is no damage.
     if kind != "format.json":
-        assert noticed >= count * 0.98
+        assert noticed >= count * 0.97
 
 
 @pytest.mark.long
@@ -289,7 +290,7 @@ def test_any_byte_of_a_delta_or_its_base_may_flip(deltas: Truth, kind: str, stri
     keys = [key for key in deltas.objects if key.startswith(kind)]
     count, noticed = sweep(deltas, keys, stride=stride)
     print(f"{kind}: {count} flips, {noticed} noticed")
-    assert noticed >= count * 0.98
+    assert noticed >= count * 0.97
 
 
 @pytest.mark.long
@@ -626,11 +627,11 @@ def test_the_sweep_catches_a_reader_that_does_not_look_where_a_manifest_belongs(
 
     real = _repository._format.decode_manifest
 
-    def moved(raw: Any, what: str) -> Any:
+    def moved(raw: Any, what: str, *keys: Any) -> Any:
         import attrs
 
         name, version = _format.parse_snapshot_key(what) or ("", 0)
-        return attrs.evolve(real(raw, what), name=name, version=version)
+        return attrs.evolve(real(raw, what, *keys), name=name, version=version)
 
     monkeypatch.setattr(_repository._format, "decode_manifest", moved)
     with pytest.raises(AssertionError, match="a wrong"):

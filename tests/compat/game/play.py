@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true")
     parser.add_argument("--told", action="store_true")
     given = parser.parse_args()
-    with Checkpointer(given.folder, "slot") as saves:
+    with Checkpointer(given.folder, "slot", package="dungeon") as saves:
         if given.load is None:
             world = dungeon.new_game(given.seed)
         else:

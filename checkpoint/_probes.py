@@ -1,0 +1,66 @@
+"""Where keys would go in a hash table of CPython's, to see whether they were chosen to collide.
+
+Keys with different hashes collide too, if one is led to where others are, step
+by step.  The tables are those of `Objects/dictobject.c` and `setobject.c`: open
+addressing, `i = 5 * i + perturb + 1`, sets with short linear runs before each
+step.  Ordinary keys take less than two steps on average.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+_LINEAR = 9  # places that sets look at, one after the other
+_MASK = (1 << 64) - 1
+_STEPS = 48  # on average, above which they are no ordinary keys
+_FREE = 1 << 16
+
+
+class Probes:
+    """A table of a dict or a set, without its keys."""
+
+    def __init__(self, *, is_set: bool) -> None:
+        self._is_set = is_set
+        self._hashes = array("Q")
+        self._taken = bytearray(8)
+        self._steps = 0
+
+    def add(self, hashes: Iterable[int]) -> bool:
+        """Put keys with these hashes into it; whether all still take few steps."""
+        for value in hashes:
+            unsigned = value & _MASK
+            self._hashes.append(unsigned)
+            if len(self._hashes) * 5 > len(self._taken) * 3:
+                self._grow()
+            else:
+                self._put(unsigned)
+            if self._steps > _FREE + _STEPS * len(self._hashes):
+                return False
+        return True
+
+    def _grow(self) -> None:
+        count = len(self._hashes)
+        wanted = count * (2 if count > 50_000 else 4) if self._is_set else count * 3
+        self._taken = bytearray(1 << wanted.bit_length())
+        for value in self._hashes:
+            self._put(value)
+            if self._steps > _FREE + _STEPS * count:
+                return
+
+    def _put(self, value: int) -> None:
+        taken, mask = self._taken, len(self._taken) - 1
+        at, perturb, steps = value & mask, value, 1
+        while True:
+            if not taken[at]:
+                taken[at] = 1
+                break
+            if self._is_set and at + _LINEAR <= mask:
+                found = taken.find(0, at + 1, at + _LINEAR + 1)
+                if found >= 0:
+                    taken[found] = 1
+                    break
+            perturb >>= 5
+            at = (at * 5 + perturb + 1) & mask
+            steps += 1
+        self._steps += steps

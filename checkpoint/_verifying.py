@@ -1,0 +1,199 @@
+"""Verification: one pass over a foreign stream before anything of it is imported or built.
+
+The pass runs the opcodes on an abstract stack.  It lets through only what our
+own protocol 5 pickler writes, and asks of each global what may be done with it.
+
+Bombs end here too: `_bounds` counts what a load would take.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from checkpoint._abstract import DICT, LEAST, Abstract, Granted, Name, underflow
+from checkpoint._bounds import depths_of
+from checkpoint._grants import Box, Grant, Instance, Recalled, Refused, Verb, plain
+from checkpoint._unpickling import Uncollected
+from checkpoint.errors import FormatError
+
+_SLICE = 1 << 16
+
+
+@frozen
+class Limits:
+    """What a load of a foreign stream may take in all, in bytes."""
+
+    memory: int = 256 << 20
+
+
+@frozen
+class Verified:
+    """What the pass found.
+
+    `grants` are the globals, and `used` what is done with each.  `calls` are
+    the places of calls that are to be made by `__new__` alone.  `careful` says
+    that only a look at each key while it is put tells whether too many collide.
+    """
+
+    grants: Mapping[Name, Grant]
+    used: Mapping[Name, int]
+    calls: tuple[int, ...] = ()
+    careful: bool = False
+    memory: int = 0
+    objects: int = 0
+    root: Any = field(default=None, repr=False)
+
+    @property
+    def depth(self) -> int:
+        """How deep values lie in each other, but for cycles."""
+        return depths_of([self.root], lambda value: True).get(id(plain(self.root)), 0)
+
+    def stream(self, data: bytes) -> bytes:
+        """*data* as it is to be loaded."""
+        if not self.calls:
+            return data
+        edited = bytearray(data)
+        for at in self.calls:
+            edited[at] = pickle.NEWOBJ[0]
+        return bytes(edited)
+
+
+def verify(
+    data: bytes,
+    buffers: Sequence[int],
+    granted: Granted,
+    limits: Limits = Limits(),
+    *,
+    persistent: bool = False,
+    keep: bool = False,
+) -> Verified:
+    """Verify the stream *data* with *buffers* of these lengths beside it.
+
+    *granted* gives the grant of a global, or raises UnsafeError.  UnsafeError
+    says what is refused, and where; FormatError that it is no stream.  With
+    *persistent* it may hold persistent ids.  With *keep* the abstract graph is
+    kept, to be looked at.
+    """
+    machine = _Pass(data, buffers, granted, limits.memory, persistent=persistent)
+    machine.keeps = keep
+    try:
+        with Uncollected():
+            return machine.verified()
+    except Refused as error:
+        machine.refuse(str(error))
+    except (IndexError, ValueError, struct.error) as error:
+        raise FormatError(
+            f"no whole stream: it is broken at byte {machine.at:,}: {error}"
+        ) from error
+
+
+class _Pass(Abstract):
+    """One stream on its way through the machine."""
+
+    keeps = False
+
+    # --- the loop -----------------------------------------------------------
+
+    def verified(self) -> Verified:
+        data, end = self.data, len(self.data) - 1
+        if data[:2] != pickle.PROTO + b"\x05":
+            raise FormatError("no whole stream: it does not begin as protocol 5 does")
+        if end < 3 or data[end] != pickle.STOP[0]:
+            raise FormatError("no whole stream: it does not end with STOP")
+        self.at = 2
+        while self.at < end:
+            self._run(min(self.at + _SLICE, end))
+            if self.at > end:
+                raise FormatError("no whole stream: it ends within an opcode")
+            self.spend(0, LEAST * (len(self.stack) + len(self.memo)))
+        if self.at != end or len(self.stack) != 1 or self.marks:
+            raise FormatError("no whole stream: it does not end with one value")
+        if self.taken != len(self.buffers):
+            raise FormatError(f"{len(self.buffers) - self.taken} buffers belong to nothing")
+        self.check_probes()
+        self.check_depth(self.stack[0])
+        used = {name: self.used.get(id(one), Verb.PUSH) for name, one in self.grants.items()}
+        return Verified(
+            self.grants,
+            used,
+            tuple(self.calls),
+            self.is_unsure,
+            self.spent,
+            self.objects,
+            self.stack[0] if self.keeps else None,
+        )
+
+    def _run(self, until: int) -> None:
+        # One loop, with a call for one opcode in ten: this is where the time goes.
+        data, stack, memo, rare = self.data, self.stack, self.memo, self.rare
+        push, marks, at, floor, spent = stack.append, self.marks, self.at, self.floor, 0
+        try:
+            while at < until:
+                op = data[at]
+                if op == 0x68:  # BINGET
+                    push(memo[data[at + 1]])
+                    at += 2
+                elif op == 0x8C:  # SHORT_BINUNICODE
+                    first = at + 2
+                    at = first + data[at + 1]
+                    text = data[first:at].decode("utf-8", "surrogatepass")
+                    push(text)
+                    if data[at] == 0x94:  # MEMOIZE, as nearly always
+                        memo.append(text)
+                        at += 1
+                elif op == 0x4B:  # BININT1
+                    push(data[at + 1])
+                    at += 2
+                elif op == 0x94:  # MEMOIZE
+                    if len(stack) <= floor:
+                        underflow()
+                    top = stack[-1]
+                    memo.append(Recalled(top) if type(top) in _FILLED else top)
+                    at += 1
+                elif op == 0x28:  # MARK
+                    marks.append(floor)
+                    floor = len(stack)
+                    at += 1
+                elif op in _FILLS:
+                    items = stack[floor:]
+                    del stack[floor:]
+                    self.at, floor = at, marks.pop()
+                    self.fill(op, stack[-1] if len(stack) > floor else underflow(), items)
+                    at += 1
+                elif op in _BOXES:  # EMPTY_DICT, EMPTY_LIST
+                    push(Box(_BOXES[op]))
+                    spent += DICT
+                    at += 1
+                elif op in _NUMBERS:
+                    read, size = _NUMBERS[op]
+                    push(read(data, at + 1)[0])
+                    at += size
+                elif op in _CONSTANTS:
+                    push(_CONSTANTS[op])
+                    at += 1
+                elif op == 0x6A:  # LONG_BINGET
+                    push(memo[_unsigned(data, at + 1)[0]])
+                    at += 5
+                else:
+                    self.at, self.floor = at, floor
+                    at = rare[op](op, at) if op in rare else self.refuse_opcode(op)
+                    floor = self.floor
+        except (IndexError, ValueError, struct.error):
+            self.at = at
+            raise
+        self.at, self.floor, self.spent = at, floor, self.spent + spent
+
+
+_double, _short, _signed, _unsigned = (
+    struct.Struct(form).unpack_from for form in (">d", "<H", "<i", "<I")
+)
+_CONSTANTS: dict[int, Any] = {0x4E: None, 0x29: (), 0x88: True, 0x89: False}
+_NUMBERS = {0x4A: (_signed, 5), 0x47: (_double, 9), 0x4D: (_short, 3)}  # BININT, BINFLOAT, BININT2
+_FILLED = frozenset({Box, Instance})
+_BOXES = {0x7D: "dict", 0x5D: "list"}
+_FILLS = frozenset({0x75, 0x65, 0x90})  # SETITEMS, APPENDS, ADDITEMS
