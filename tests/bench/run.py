@@ -34,7 +34,7 @@ from report import Table, machine  # noqa: E402
 
 NAMES = (
     "arrays", "lazy", "tiny", "objects", "graph", "background", "memory", "history", "carry",
-    "dedup", "evolving", "growth", "inspecting", "jobs",
+    "dedup", "evolving", "growth", "inspecting", "jobs", "trusting",
 )  # fmt: skip
 
 
