@@ -59,7 +59,7 @@ class Abstract(Bounds):
         self.floor = 0
         self.marks: list[int] = []
         self.memo: list[Any] = []
-        self._sealed: set[int] = set()  # boxes that were a state before they were whole
+        self.sealed: set[int] = set()  # boxes that were a state before they were whole
         self.taken = 0  # of the buffers
         self.objects = 0
         self.calls: list[int] = []
@@ -71,9 +71,27 @@ class Abstract(Bounds):
 
     def fill(self, op: int, target: Any, items: list[Any]) -> None:
         """Put *items* into what was just made."""
+        if type(target) is Box and not self.sealed:
+            # Lists, and dicts with texts as keys: nearly all there is to fill.
+            form = target.kind
+            if form == "list" and op == 0x65:
+                self.spent += LEAST * len(items)
+                return self._extend(target, items)
+            is_pairs = form == "dict" and op == 0x75 and len(items) % 2 == 0
+            if is_pairs and _TEXTS.issuperset(map(type, items[::2])):
+                self.spent += _ENTRY * len(items)
+                return self._extend(target, items)
+        return self._fill_checked(op, target, items)
+
+    def _extend(self, target: Box, items: list[Any]) -> None:
+        target.items += items
+        if self.weak:
+            self.deepen(target, items)
+
+    def _fill_checked(self, op: int, target: Any, items: list[Any]) -> None:
         self.spent += (LEAST if op == 0x65 else _ENTRY) * len(items)
         kind = type(target)
-        if self._sealed and id(target) in self._sealed:
+        if self.sealed and id(target) in self.sealed:
             self.refuse(f"{NAMES[op]} fills what is a state already")
         if kind is Box and target.kind == _BOXES[op]:
             if op == 0x75:
@@ -83,6 +101,8 @@ class Abstract(Bounds):
             elif op == 0x90:
                 self.keys(items, target)
             target.items += items
+            if self.weak:
+                self.deepen(target, items)
             return
         if kind is not Instance or not target.grant.verbs & _FILLS[op]:
             what = "what came out of the memo" if kind is Recalled else told(target)
@@ -99,6 +119,8 @@ class Abstract(Bounds):
         if target.items is None:
             target.items = []
         target.items += items
+        if self.weak:
+            self.deepen(target, items)
 
     def _made(self, grant: Grant, args: tuple[Any, ...], check: Any, verb: int) -> Any:
         """The abstract result of a call."""
@@ -288,7 +310,10 @@ class Abstract(Bounds):
                 self._use(cls, Verb.NEW)
             self.objects += 1
             self.spent += _INSTANCE
-            stack[-1] = Instance(cls)
+            stack[-1] = made = Instance(cls)
+            if self.data[at + 1] == pickle.MEMOIZE[0]:
+                self.memo.append(Recalled(made))
+                return at + 2
             return at + 1
         del stack[-1]
         return self._instantiated(cls, args, at)
@@ -344,6 +369,8 @@ class Abstract(Bounds):
                 what = f"{told(target)} is given a state that it may not have: {error}{grant.line}"
                 self.refuse(what, grant)
         target.built, target.state = True, state
+        if self.weak:
+            self.deepen(target, [state])
         return at + 1
 
     def _count_state(self, state: Any) -> None:
@@ -353,7 +380,7 @@ class Abstract(Bounds):
             if type(held) is Box:
                 self.spend(_ENTRY * len(held.items))
                 if type(part) is Recalled:  # It may not be whole yet, and was looked at now.
-                    self._sealed.add(id(held))
+                    self.sealed.add(id(held))
 
     def _persistent_id(self, op: int, at: int) -> int:
         (pid,) = self._operands(1)
@@ -390,6 +417,9 @@ class Abstract(Bounds):
         if name is None:
             raise FormatError(f"no whole stream: byte {self.at:,} ({op:#04x}) is no opcode")
         self.refuse(f"the opcode {name}, which is not written by protocol 5")
+
+
+_TEXTS = frozenset({str})
 
 
 def underflow() -> NoReturn:

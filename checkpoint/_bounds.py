@@ -117,6 +117,8 @@ class Bounds:
             kind = type(value)
             if kind is tuple:
                 work += [(item, depth + 1) for item in value]
+            elif kind is Instance and _fraction(value) is not None:
+                left -= 4
             elif kind is Instance and value.grant.hashing != "identity":
                 known = False
                 work += [(item, depth + 1) for item in parts(value)]
@@ -131,6 +133,17 @@ class Bounds:
         if self._cost > (1 << 19) + self._size:
             self.refuse("keys that cost too much to hash")
         return hash(_real(key)) if known else None
+
+    def deepen(self, target: Any, items: list[Any]) -> None:
+        """Note how deep types whose deallocation recurses are nested in *target*, as far as known.
+
+        So most chains are refused before they are long; `check_depth` sees the others.
+        """
+        inner = (plain(item) for item in items)
+        held = [getattr(one, "deep", 0) for one in inner if type(one) in (Box, Instance)]
+        target.deep = max([getattr(target, "deep", 0), max(held, default=0) + _is_weak(target)])
+        if target.deep > MAX_DEPTH:
+            self.refuse(f"types whose instances are nested more than {MAX_DEPTH} deep")
 
     def check_depth(self, root: Any) -> None:
         """Refuse a chain of values that would overflow the stack when it is dropped."""
@@ -228,11 +241,22 @@ def _is_known(key: Any) -> bool:
     return type(key) in (int, float)
 
 
+def _fraction(one: Instance) -> int | None:
+    """A number with the hash of a fraction, which remembers hashes in a table of its own."""
+    if one.grant.name != "fractions:Fraction":
+        return None
+    parts = one.args if len(one.args) == 2 else [*map(int, one.args[0].split("/")), 1][:2]
+    above, below = parts
+    return above if below % _PRIME == 0 else above * pow(below, -1, _PRIME) % _PRIME
+
+
 def _real(key: Any) -> Any:
     """What has the same hash as *key*, or one that nobody can foresee."""
     key = plain(key)
     if type(key) is tuple:
         return tuple(map(_real, key))
+    if type(key) is Instance and (number := _fraction(key)) is not None:
+        return number
     return id(key) if type(key) in (Instance, Grant) else key
 
 

@@ -191,9 +191,17 @@ class Careful(_InPython):  # type: ignore[misc]
         args = self.stack.pop()
         self.append(self._new(self.stack.pop(), args, more))
 
+    def load_frozenset(self) -> None:
+        if self._is_guarded:
+            self._guard([], self.stack, is_set=True)
+        super().load_frozenset()
+
     def load_reduce(self) -> None:
         needed = None
         function, args = self.stack[-2:]
+        is_set = isinstance(function, type) and issubclass(function, set | frozenset)
+        if self._is_guarded and is_set and len(args) == 1:
+            self._guard([], args[0], is_set=True)
         if function is getattr and len(args) == 2 and isinstance(args[0], type):
             named = self._adapters.get(args[0])
             if isinstance(named, EnumAdapter):
@@ -220,12 +228,15 @@ class Careful(_InPython):  # type: ignore[misc]
         else:
             super().load_build()
 
-    def _guard(self, taken: int | None, step: int) -> None:
-        """Refuse keys of which too many have one hash: each would be compared with all others."""
+    def _guard_filling(self, taken: int | None, step: int) -> None:
         filled = self.metastack[-1][-1] if taken is None else self.stack[-1 - taken]
         keys = self.stack[::step] if taken is None else [self.stack[-taken]]
+        self._guard(filled, keys, is_set=step == 1)
+
+    def _guard(self, filled: Any, keys: Any, *, is_set: bool) -> None:
+        """Refuse keys of which too many have one hash: each would be compared with all others."""
         if id(filled) not in self._hashes:
-            self._hashes[id(filled)] = filled, Counter(), Probes(is_set=step == 1)
+            self._hashes[id(filled)] = filled, Counter(), Probes(is_set=is_set)
         _, hashes, probes = self._hashes[id(filled)]
         values = [*map(hash, keys)]
         hashes.update(values)
@@ -244,7 +255,7 @@ class Careful(_InPython):  # type: ignore[misc]
 
         def load(self: Careful) -> None:
             if self._is_guarded and opcode in _KEYED:
-                self._guard(taken, 1 if opcode == pickle.ADDITEMS else 2)
+                self._guard_filling(taken, 1 if opcode == pickle.ADDITEMS else 2)
             if taken is None and self.metastack[-1][-1] is None:
                 self.pop_mark()
             elif taken is not None and self.stack[-1 - taken] is None:
@@ -260,4 +271,5 @@ class Careful(_InPython):  # type: ignore[misc]
     dispatch[pickle.NEWOBJ[0]] = load_newobj
     dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
     dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
     dispatch[pickle.BUILD[0]] = load_build

@@ -193,6 +193,12 @@ def a_zone_of(one: Grant, args: tuple[Any, ...], load: Spending) -> None:
     load.spend(50_000)
 
 
+def a_generator(one: Grant, args: tuple[Any, ...], load: Spending) -> None:
+    """Random(), which is larger than other instances."""
+    count(args, 0)
+    load.spend(5_000)
+
+
 def no_arguments(one: Grant, args: tuple[Any, ...], load: Spending) -> None:
     count(args, 0)
 

@@ -152,6 +152,7 @@ def _check_unicode_error(one: Grant, args: tuple[Any, ...]) -> None:
 
 
 def an_error(one: Grant, args: tuple[Any, ...], load: Spending) -> None:
+    load.spend(1500)
     if _is(one, UnicodeError) and one.object is not UnicodeError:
         _check_unicode_error(one, args)
     if not _is(one, BaseExceptionGroup):

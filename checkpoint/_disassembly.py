@@ -71,7 +71,8 @@ _NEW = rb"(\x8c(?:%b)|[]}\x8f])\x94(?:\(%b[eu\x90])?" % (
     b"|".join(b"\\x%02x.{%d}" % (length, length) for length in range(64)),
     _PLAIN,
 )
-_UNIT = re.compile(rb"%b(?:%b|(j.{4}))" % (_PLAIN, _NEW), re.DOTALL)
+# To the end of the row, or a search goes on within the numbers that are left of it.
+_UNIT = re.compile(rb"%b(?:%b|(j.{4})|\Z)" % (_PLAIN, _NEW), re.DOTALL)
 # A group in what is repeated so is an error in `re`: there are none.
 _ROW_OPCODES = rb"\((?:%b(?:%b|j.{4}))*+%b[eu\x90]" % (
     _PLAIN,
@@ -226,8 +227,8 @@ class Disassembly(Program):
                     count += 1
                     continue
                 recall = unit.start(2)
-                if int.from_bytes(data[recall + 1 : recall + 5], "little") >= count:
-                    _broken("what is not in the memo is recalled", recall)
+                if recall >= 0:
+                    self._recalled(recall, 5, count)
             at = end = last
         return end
 
@@ -237,7 +238,8 @@ class Disassembly(Program):
         for unit in _UNIT.finditer(self.data, at, end):
             start, put = unit.span(1)
             if start < 0:
-                self._recalled(unit.start(2), 5, len(memo.puts))
+                if unit.start(2) >= 0:
+                    self._recalled(unit.start(2), 5, len(memo.puts))
                 continue
             memo.starts.append(start)
             memo.puts.append(put)

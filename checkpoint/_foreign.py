@@ -6,21 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from checkpoint._allowance import allowance, within
 from checkpoint._model import Buffer, Global, Manifest, digest
 from checkpoint._unpickling import Resolve
 from checkpoint._upgrading import Loading, Terms
 from checkpoint._verifying import Limits, Verified, verify
 from checkpoint.errors import FormatError, IntegrityError, SerializationError, UnsafeError
 
-_BASE = 128 << 20  # bytes that any load may take
-_FACTOR = 256  # ... and more, for each byte that is stored
 _OPCODES = 500_000  # of any plain pickle
 _REMEMBERED = 64  # streams that were verified, of one policy
 
 
 def allowed(terms: Terms, stored: int) -> int:
     """How many bytes a load of what takes *stored* may take."""
-    return _BASE + _FACTOR * stored if terms.budget is None else terms.budget
+    return allowance(stored) if terms.budget is None else terms.budget
 
 
 def opened(
@@ -92,13 +91,8 @@ def opened_version(
 
 def check_size(terms: Terms, manifest: Manifest) -> None:
     """UnsafeError if a foreign version is larger than a load of it may be."""
-    limit = allowed(terms, manifest.stored)
-    size = sum(part.length for part in manifest.parts)
-    if terms.policy is not None and manifest.provenance != "own" and size > limit:
-        raise UnsafeError(
-            f"it takes {size:,} bytes, and a stranger's file of {manifest.stored:,} may take "
-            f"{limit:,}; if that is right, allow it: budget={size}"
-        )
+    if terms.policy is not None:
+        within(manifest, terms.budget)
 
 
 def most_opcodes(terms: Terms, stored: int) -> int:

@@ -101,7 +101,7 @@ class Box:
     What is known of its keys is noted when there is one that could be a bomb.
     """
 
-    __slots__ = ("hashes", "items", "kind", "unknown")
+    __slots__ = ("deep", "hashes", "items", "kind", "unknown")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -115,7 +115,7 @@ class Box:
 class Instance:
     """What a call or `__new__` made; `facts` is what a check found out about it."""
 
-    __slots__ = ("args", "built", "facts", "grant", "hashes", "items", "state", "unknown")
+    __slots__ = ("args", "built", "deep", "facts", "grant", "hashes", "items", "state", "unknown")
 
     def __init__(self, grant: Grant, args: tuple[Any, ...] = (), facts: Any = None) -> None:
         self.grant, self.args, self.facts = grant, args, facts

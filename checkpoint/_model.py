@@ -253,7 +253,8 @@ class Verdict:
     `own` says that it was signed with a key that is held here: then it is not
     verified.  `refused` says why a stranger's would be refused; None if it
     would be loaded.  `objects` counts what is made by calls, `depth` how deep
-    values lie in each other, and `memory` estimates the bytes that a load takes.
+    values lie in each other (0 of a stream above 256 KiB), and `memory` estimates
+    the bytes that a load takes.
     Classes of a program count as refused: which they are only the program knows.
     """
 
@@ -269,7 +270,8 @@ class Verdict:
     def __str__(self) -> str:
         """The globals a line each, then the counts, and the verdict last."""
         said = [f"  {use}" for use in self.globals]
-        counts = f"{self.objects:,} objects made, {self.depth:,} deep, {size_text(self.memory)}"
+        deep = f"{self.depth:,} deep, " if self.depth else ""
+        counts = f"{self.objects:,} objects made, {deep}{size_text(self.memory)}"
         signed = "own: signed with a key that is held here" if self.own else "foreign"
         if self.refused is None:
             verdict = "a stranger's would be loaded"

@@ -21,6 +21,7 @@ from typing import Any
 import zstandard
 
 from checkpoint import _compressed, _single_file
+from checkpoint._allowance import allowance
 from checkpoint._codec import parse_codec
 from checkpoint._foreign import (
     allowed,
@@ -393,7 +394,7 @@ def _parts(file: Any, held: Keys | None = None) -> tuple[Manifest | None, Buffer
         return manifest, parts[-1], parts[:-1]
     if sum(map(operator.eq, head, _single_file.MAGIC)) > 4:
         raise IntegrityError("damaged in its first 8 bytes")
-    source = _plain_pickle(head, file)
+    source = _plain_pickle(head, file, allowance)
     return None, source if isinstance(source, bytes) else source.read(), ()
 
 
@@ -408,10 +409,13 @@ def first_bytes(file: Any) -> bytes:
     return head
 
 
-def _plain_pickle(head: bytes, file: Any) -> Any:
+def _plain_pickle(head: bytes, file: Any, limit: Callable[[int], int] | None = None) -> Any:
     """The pickle in a file that begins with *head*, out of its compression if it is in one."""
     source = _Resumed(head, file)
-    return _compressed.plain(source.read()) if _compressed.is_compressed(head) else source
+    if not _compressed.is_compressed(head):
+        return source
+    packed = source.read()
+    return _compressed.plain(packed, None if limit is None else limit(len(packed)))
 
 
 class _Resumed:

@@ -15,10 +15,11 @@ from functools import partial
 from typing import Any
 
 from checkpoint import _format, _lease
+from checkpoint._allowance import within
 from checkpoint._identity import FORMAT_KEY
 from checkpoint._lines import exists
 from checkpoint._model import Blob, Manifest, Progress, counted
-from checkpoint._reading import read_blob, read_parts, whole_blobs
+from checkpoint._reading import measured, read_blob, read_parts, whole_blobs
 from checkpoint._repository import Repository
 from checkpoint.errors import CheckpointError, IntegrityError, NotFoundError, about
 from checkpoint.store import Locking
@@ -157,6 +158,7 @@ class _BlobCheck:
                 self._check(where, blob.offset + 1, step, blob)
                 self._report(blob.length)
             stream = len(manifest.parts) - 1
+            within(measured(manifest, rows))
             if manifest.parts[stream].digest is not None:
                 read_parts(manifest.parts, rows, source, wanted=[stream])
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from attrs import evolve, frozen
 
+from checkpoint._allowance import within
 from checkpoint._chunking import CHUNK
 from checkpoint._codec import decode
 from checkpoint._format import pack_key, rows_by_part
@@ -72,13 +73,14 @@ class Wish:
 
     `choose` is given the manifest and the stream, and says which buffers are
     needed; without it all are.  With `lazy` they are mapped where that can be.
-    `admit` is given the manifest before anything is read, and raises if it is not to be.
+    `admit` is given the manifest before anything is read, and raises if it is not to be;
+    by default if a stranger's says that there is more than may be.
     """
 
     progress: Progress | None = None
     lazy: bool = False
     choose: Callable[[Manifest, Buffer], Container[int]] | None = None
-    admit: Callable[[Manifest], object] = lambda manifest: None
+    admit: Callable[[Manifest], object] = within
 
 
 def measured(manifest: Manifest, rows: Iterable[Blob]) -> Manifest:

@@ -12,7 +12,7 @@ from checkpoint._shipped_numpy import held, string_dtype
 
 _PLACE = "checkpoint.rebuild."
 _LIBRARIES = ("numpy", "pandas", "scipy", "torch")
-_DTYPES = re.compile("bool|u?int(8|16|32|64)|b?float(16|32|64)|complex(64|128)")
+_DTYPES = re.compile(r"bool|u?int(8|16|32|64)|b?float(16|32|64)|complex(32|64|128)|float8_\w+")
 
 
 @lru_cache(4096)
@@ -39,10 +39,10 @@ def rebuilder(module: str, qualname: str, *, imports: bool = True) -> Grant | No
 @lru_cache(4096)
 def of_torch(module: str, qualname: str, *, imports: bool = True) -> Grant | None:
     """The grant of a dtype of torch's; None for all other names."""
-    if module != "torch" or not re.fullmatch(r"[a-z]+[0-9]*[a-z0-9_]*", qualname):
+    if module != "torch" or not _DTYPES.fullmatch(qualname):
         return None
     if not imports:
-        return Grant(f"{module}:{qualname}", None) if _DTYPES.fullmatch(qualname) else None
+        return Grant(f"{module}:{qualname}", None)
     try:
         torch = importlib.import_module("torch")
     except ImportError:

@@ -34,6 +34,7 @@ from checkpoint.errors import (
     CheckpointError,
     ConflictError,
     DamagedSnapshotWarning,
+    FormatError,
     IntegrityError,
     InvalidNameError,
     NotFoundError,
@@ -43,6 +44,7 @@ from checkpoint.errors import (
 )
 from checkpoint.store import Store
 
+_LISTS = 200  # of rows, in a stranger's version
 _RACES = 100  # how often a load starts again because what it read was deleted meanwhile
 
 
@@ -172,6 +174,8 @@ class Repository:
         rows: Sequence[Blob] = manifest.blobs
         if manifest.table:
             source = self.source(manifest)
+            if manifest.provenance != "own" and len(manifest.table) > _LISTS:
+                raise FormatError(f"more than {_LISTS * _format.MAX_ROWS:,} rows")
             lists = (_format.decode_rows(read_blob(blob, source)) for blob in manifest.table)
             # Each row of a part has one base at most; a list may claim anything.
             most = 2 * sum(part.blobs for part in manifest.parts)

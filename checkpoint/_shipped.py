@@ -156,7 +156,7 @@ _TABLE: dict[str, dict[str, Row]] = {
         "EllipsisType": _PUSHED,
         "NotImplementedType": _PUSHED,
     },
-    "random": {"Random": row(NEW | CALL | BUILD, ask.no_arguments, states.of_random, "identity")},
+    "random": {"Random": row(NEW | CALL | BUILD, ask.a_generator, states.of_random, "identity")},
     "array": {
         "array": row(CALL, ask.an_old_array, None, "none"),
         "_array_reconstructor": row(CALL, ask.an_array, None, "none"),

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from attrs import evolve, frozen
 
 from checkpoint import _format
+from checkpoint._allowance import within
 from checkpoint._chunking import fixed
 from checkpoint._delta import Piece
 from checkpoint._keys import Keys
@@ -137,7 +138,7 @@ def read_snapshot(
     read: Read,
     report: Callable[[int], object] = lambda count: None,
     keys: Keys | None = None,
-    admit: Callable[[Manifest], object] = lambda manifest: None,
+    admit: Callable[[Manifest], object] = within,
 ) -> tuple[Manifest, list[Buffer]]:
     """The manifest and parts of a snapshot whose magic was read already; no byte after it is.
 

@@ -232,7 +232,9 @@ class Naming:
             _check(cls, shape, self._shapes.get(cls))
             self._shapes[cls] = shape or self._shapes.get(cls)
             return self._reduced(obj)
-        self.foreign = self.foreign or obj.__standin_foreign__
+        # A class that an own load has named is own, whoever else names it.
+        named = self._load is not None and obj in self._load.names
+        self.foreign = self.foreign or (obj.__standin_foreign__ and not named)
         name = self._name(obj)
         if isinstance(name, tuple):
             return getattr, name

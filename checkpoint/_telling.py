@@ -105,6 +105,8 @@ class Telling:
                     with suppress(CheckpointError):  # A save never fails for what is told.
                         where = f"{path_at(stream, error.offset)}: "
                 refused.append(f"{where}{str(error).rpartition(', at byte')[0] or error}")
+            except CheckpointError:
+                break  # A save never fails for what is told.
             if len(let_through) == before:
                 break
         self.say(refused, warn)

@@ -129,8 +129,8 @@ class Policy:
 
     def _of_ours(self, name: str, module: str, qualname: str) -> Grant:
         """What is of this package: what rebuilds the data of libraries, and a value of jobs."""
-        real = _defined(module, qualname) if (module, qualname) == _A_VALUE else None
-        if isinstance(real, type):
+        real = _defined(module, qualname) if module == _OURS else None
+        if isinstance(real, type) and _is_value(real):
             return self._of_program(name, real)
         found = rebuilder(module, qualname, imports=self._imports)
         if found is None:
@@ -178,9 +178,14 @@ class Policy:
 
     def _may(self, owner: type) -> bool:
         """Whether code of the class *owner* may run while instances are made and filled."""
-        if self._is_ours(owner.__module__) or VERSION in vars(owner) or named(owner) == _A_VALUE:
+        if self._is_ours(owner.__module__) or VERSION in vars(owner) or _is_value(owner):
             return True
         return (owner.__module__, owner.__qualname__) in self._listed
+
+
+def _is_value(cls: type) -> bool:
+    """Whether it is one of our own that states may hold: an error, or what stands for a failure."""
+    return cls.__module__ == _OURS and (named(cls) == _A_VALUE or issubclass(cls, BaseException))
 
 
 def _advice(module: str, name: str, real: Any) -> str:

@@ -14,6 +14,7 @@ from checkpoint._upgrading import Terms
 from checkpoint._verifying import Limits, Verified, verify
 from checkpoint.errors import FormatError, MigrationError, UnsafeError
 
+_SMALL = 256 << 10  # bytes of a stream whose depth is told, for that takes as long as the rest
 _MOST = 1000  # globals that are refused, after which no more are looked for
 _DONE = {
     Verb.NEW: "made",
@@ -49,7 +50,8 @@ def verdict(
         uses = tuple(Use(":".join(name), (), said) for name, said in refused.items())
         return Verdict(own, why, uses)
     reason = _first([*refused.values()])
-    return Verdict(own, reason, _uses(found, refused), found.objects, found.depth, found.memory)
+    depth = found.depth if len(data) <= _SMALL else 0
+    return Verdict(own, reason, _uses(found, refused), found.objects, depth, found.memory)
 
 
 def _first(said: Sequence[str]) -> str | None:

@@ -139,8 +139,7 @@ class _Pass(Abstract):
                     push(memo[data[at + 1]])
                     at += 2
                 elif op == 0x8C:  # SHORT_BINUNICODE
-                    first = at + 2
-                    at = first + data[at + 1]
+                    first, at = at + 2, at + 2 + data[at + 1]
                     text = data[first:at].decode("utf-8", "surrogatepass")
                     push(text)
                     if data[at] == 0x94:  # MEMOIZE, as nearly always
@@ -166,9 +165,11 @@ class _Pass(Abstract):
                     self.fill(op, stack[-1] if len(stack) > floor else underflow(), items)
                     at += 1
                 elif op in _BOXES:  # EMPTY_DICT, EMPTY_LIST
-                    push(Box(_BOXES[op]))
-                    spent += DICT
-                    at += 1
+                    push(made := Box(_BOXES[op]))
+                    spent, at = spent + DICT, at + 1
+                    if data[at] == 0x94:
+                        memo.append(Recalled(made))
+                        at += 1
                 elif op in _NUMBERS:
                     read, size = _NUMBERS[op]
                     push(read(data, at + 1)[0])
@@ -183,10 +184,8 @@ class _Pass(Abstract):
                     self.at, self.floor = at, floor
                     at = rare[op](op, at) if op in rare else self.refuse_opcode(op)
                     floor = self.floor
-        except (IndexError, ValueError, struct.error):
-            self.at = at
-            raise
-        self.at, self.floor, self.spent = at, floor, self.spent + spent
+        finally:
+            self.at, self.floor, self.spent = at, floor, self.spent + spent
 
 
 _double, _short, _signed, _unsigned = (

@@ -293,7 +293,10 @@ LIES.add(
     doors=("bare",),
 )
 LIES.add(
-    "a file claims to be own under another's key", lambda: _signed_by_another(), doors=("bare",)
+    "a file claims to be own under another's key",
+    lambda: _signed_by_another(),
+    doors=("bare",),
+    made_apart=True,
 )
 LIES.add(
     "a repository claims to be own under another's key", lambda: _store_by_another(), doors=STORE

@@ -19,6 +19,7 @@ from checkpoint._members import stamp
 from checkpoint._moves import _MODULES, _NAMES, _PACKAGES, sought
 from checkpoint._pickling import pickle_into
 from checkpoint._rewriting import renamed
+from checkpoint._translating import translated
 from checkpoint._unpickling import unpickle
 from checkpoint._upgrading import Loading, Terms
 
@@ -140,7 +141,7 @@ def as_before(graph: Any, old: dict[str, str]) -> bytes:
         module, _, qualname = old.get(name, name).partition(":")
         return module, qualname
 
-    stream = renamed(pickled(graph), rename)
+    stream = renamed(translated(pickle.dumps(graph, 5)), rename)
     assert stream is not None
     return stream
 
