@@ -25,7 +25,7 @@ from checkpoint.errors import (
     warn,
 )
 
-_LOOKED_AT = 1 << 20  # bytes of a stream
+_LOOKED_AT = 1 << 18  # bytes of a stream
 _TOLD = 3  # of what would be refused
 _NO_LIMIT = Limits(1 << 62)
 
