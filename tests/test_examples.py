@@ -105,7 +105,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_left_alone(
     span, digest = measure(example, *alone)
     dice = random.Random(example.script)
 
-    moments = [dice.uniform(0, span / 3) for _ in range(KILLS)]
+    moments = [dice.uniform(0, span / 5) for _ in range(KILLS)]
     hits = [kill(example, *killed, after=moment) for moment in moments]
 
     last, told = run(example, *killed)
