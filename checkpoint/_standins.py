@@ -47,7 +47,7 @@ class StandInType(type):
 
     # As the newest load names it.
     __standin_name__: Global | tuple[type, str]
-    # Whether any load that named it was of a stranger's file.
+    # Whether the newest load that named it was of a stranger's file.
     __standin_foreign__: bool
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -290,8 +290,8 @@ def _named(load: Recording | None, gone: Global, name: Global | tuple[type, str]
         if found is None:
             found = _classes[gone.module, gone.qualname] = _new_class(gone)
     type.__setattr__(found, "__standin_name__", name)
-    if load is not None and load.foreign:
-        type.__setattr__(found, "__standin_foreign__", True)
+    if load is not None:
+        type.__setattr__(found, "__standin_foreign__", load.foreign)
     if load is not None:
         load.names[found] = name
     return found
