@@ -83,44 +83,35 @@ class Abstract(Bounds):
                 return self._extend(target, items)
         return self._fill_checked(op, target, items)
 
-    def _extend(self, target: Box, items: list[Any]) -> None:
+    def _extend(self, target: Any, items: list[Any]) -> None:
         target.items += items
         if self.weak:
             self.deepen(target, items)
 
     def _fill_checked(self, op: int, target: Any, items: list[Any]) -> None:
         self.spent += (LEAST if op == 0x65 else _ENTRY) * len(items)
-        kind = type(target)
         if self.sealed and id(target) in self.sealed:
             self.refuse(f"{NAMES[op]} fills what is a state already")
-        if kind is Box and target.kind == _BOXES[op]:
-            if op == 0x75:
-                if len(items) % 2:
-                    raise FormatError("no whole stream: a key without a value")
-                self.keys(items[::2], target)
-            elif op == 0x90:
-                self.keys(items, target)
-            target.items += items
-            if self.weak:
-                self.deepen(target, items)
-            return
-        if kind is not Instance or not target.grant.verbs & _FILLS[op]:
-            what = "what came out of the memo" if kind is Recalled else told(target)
-            self.refuse(f"{NAMES[op]} fills {what}")
-        if target.built:
-            self.refuse(f"{NAMES[op]} fills {told(target)} after it got its state")
-        self._use(target.grant, _FILLS[op])
+        if type(target) is not Box or target.kind != _BOXES[op]:
+            self._check_fillable(op, target)
         if op == 0x75:
             if len(items) % 2:
                 raise FormatError("no whole stream: a key without a value")
             self.keys(items[::2], target)
         elif op == 0x90:
             self.keys(items, target)
+        self._extend(target, items)
+
+    def _check_fillable(self, op: int, target: Any) -> None:
+        """Refuse what is no instance that may be filled so; note that it is."""
+        if type(target) is not Instance or not target.grant.verbs & _FILLS[op]:
+            what = "what came out of the memo" if type(target) is Recalled else told(target)
+            self.refuse(f"{NAMES[op]} fills {what}")
+        if target.built:
+            self.refuse(f"{NAMES[op]} fills {told(target)} after it got its state")
+        self._use(target.grant, _FILLS[op])
         if target.items is None:
             target.items = []
-        target.items += items
-        if self.weak:
-            self.deepen(target, items)
 
     def _made(self, grant: Grant, args: tuple[Any, ...], check: Any, verb: int) -> Any:
         """The abstract result of a call."""

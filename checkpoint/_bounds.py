@@ -6,7 +6,6 @@ deep values lie in each other is bounded for types whose deallocation recurses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from checkpoint._grants import Box, Grant, Instance, Payload, Recalled, parts, plain, told
@@ -16,7 +15,7 @@ from checkpoint._probes import Probes
 MAX_DEPTH = 200  # of types whose deallocation recurses, each in the next
 _MAX_KEY_DEPTH = 100
 _MAX_KEY_COST = 1 << 17
-_MAX_COLLISIONS = 64
+MAX_COLLISIONS = 64
 _MAX_UNKNOWN = 1 << 20  # the sum of squares of how many keys a container has whose hash is unknown
 _MANY = 2000  # keys in one container
 _PRIME = (1 << 61) - 1  # what numbers are hashed modulo
@@ -101,8 +100,8 @@ class Bounds:
         if hashes is None:
             hashes = of.hashes = {}
         number = hashes[real] = hashes.get(real, 0) + 1
-        if number > _MAX_COLLISIONS:
-            self.refuse(f"more than {_MAX_COLLISIONS} keys with one hash")
+        if number > MAX_COLLISIONS:
+            self.refuse(f"more than {MAX_COLLISIONS} keys with one hash")
 
     def _hashed(self, key: Any) -> int | None:
         """The hash that a key will have, or None; refused if to take it costs too much."""
@@ -142,36 +141,33 @@ class Bounds:
         inner = (plain(item) for item in items)
         held = [getattr(one, "deep", 0) for one in inner if type(one) in (Box, Instance)]
         target.deep = max([getattr(target, "deep", 0), max(held, default=0) + _is_weak(target)])
-        if target.deep > MAX_DEPTH:
-            self.refuse(f"types whose instances are nested more than {MAX_DEPTH} deep")
+        self._check_deep(target.deep)
 
     def check_depth(self, root: Any) -> None:
         """Refuse a chain of values that would overflow the stack when it is dropped."""
-        if len(self.weak) <= MAX_DEPTH:
-            return
-        if weak_depth([root, *self.weak]) > MAX_DEPTH:
+        if len(self.weak) > MAX_DEPTH:
+            self._check_deep(weak_depth([root, *self.weak]))
+
+    def _check_deep(self, depth: int) -> None:
+        if depth > MAX_DEPTH:
             self.refuse(f"types whose instances are nested more than {MAX_DEPTH} deep")
 
 
-def depths_of(roots: list[Any], counts: Callable[[Any], bool]) -> dict[int, int]:
-    """By identity, how many values that count lie in each other, from each of *roots* down.
-
-    What leads back to a value that is looked into is passed over.
-    """
+def depth_of(root: Any) -> int:
+    """How many values lie in each other from *root* down, but for what leads back above."""
     depths: dict[int, int] = {}
-    work: list[tuple[Any, bool]] = [(root, False) for root in roots]
+    work: list[tuple[Any, bool]] = [(root, False)]
     while work:
         value, done = work.pop()
         value = plain(value)
-        key = id(value)
         if done:
             inner = (depths.get(id(plain(part)), 0) for part in parts(value))
-            depths[key] = max(inner, default=0) + counts(value)
-        elif key not in depths and type(value) in (tuple, Box, Instance):
-            depths[key] = 0
+            depths[id(value)] = max(inner, default=0) + 1
+        elif id(value) not in depths and type(value) in _HOLDERS:
+            depths[id(value)] = 0
             work.append((value, True))
             work += [(part, False) for part in parts(value)]
-    return depths
+    return depths.get(id(plain(root)), 0)
 
 
 def weak_depth(roots: list[Any]) -> int:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from checkpoint._adapting import Adapter, Becomes, EnumAdapter
+from checkpoint._bounds import MAX_COLLISIONS
 from checkpoint._migration import Become
 from checkpoint._model import Buffer
 from checkpoint._outline import path_at
@@ -59,7 +60,6 @@ def _made(needed: Adapter, cls: Any, args: Any, more: Any) -> Any:
 
 
 _KEYED = (pickle.SETITEM, pickle.SETITEMS, pickle.ADDITEMS)
-_MAX_COLLISIONS = 64
 _MAX_COMPARED = 200_000
 _InPython: Any = pickle._Unpickler
 
@@ -243,7 +243,7 @@ class Careful(_InPython):  # type: ignore[misc]
         # Each is compared with those that have its hash, by code of the program as a rule.
         self._compared += sum(hashes[value] - 1 for value in values)
         worst = max((hashes[value] for value in values), default=0)
-        if max(worst - _MAX_COLLISIONS, self._compared - _MAX_COMPARED) > 0:
+        if max(worst - MAX_COLLISIONS, self._compared - _MAX_COMPARED) > 0:
             raise UnsafeError("keys of which too many have one hash")
         if not probes.add(values):
             raise UnsafeError("keys that were chosen to collide")

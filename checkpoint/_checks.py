@@ -33,7 +33,7 @@ from checkpoint._grants import (
 )
 from checkpoint._grants import text as text_of
 
-_DAYS = 999_999_999
+_TYPECODES = frozenset("bBuwhHiIlLqQfd")
 _LONGEST_PATTERN = 4096
 _SETS = 32
 
@@ -74,10 +74,6 @@ def an_int(value: Any) -> None:
     one_of(value, int, bool)
 
 
-def a_bool(value: Any) -> None:
-    one_of(value, bool)
-
-
 def a_text(value: Any) -> None:
     one_of(value, str)
 
@@ -96,13 +92,13 @@ def an_atom(value: Any) -> None:
 
 def a_date(value: Any) -> None:
     """Four bytes, as `date` packs them."""
-    _check_date(_packed(value, 4), 0x7F)
+    _check_date(_packed(value, 4))
 
 
 def a_moment(value: Any) -> None:
     """Ten bytes, as `datetime` packs them; the highest bit of the month is the fold."""
     packed = _packed(value, 10)
-    _check_date(packed, 0x7F)
+    _check_date(packed)
     _check_time(packed[4:])
 
 
@@ -120,8 +116,8 @@ def _packed(value: Any, size: int) -> bytes:
     return packed
 
 
-def _check_date(packed: bytes, mask: int) -> None:
-    year, month, day = packed[0] << 8 | packed[1], packed[2] & mask, packed[3]
+def _check_date(packed: bytes) -> None:
+    year, month, day = packed[0] << 8 | packed[1], packed[2] & 0x7F, packed[3]
     if not (1 <= year <= 9999 and 1 <= month <= 12 and 1 <= day <= 31):
         refuse(f"{packed!r} is no date")
 
@@ -262,7 +258,7 @@ def old_instance(one: Grant, args: tuple[Any, ...], load: Spending) -> Any:
         refuse(f"an instance is made of {told(cls)}")
     if grant(base).name == "builtins:object" and state is None:
         return _new(cls, (), load)
-    if grant(base).name not in _BASES or not _is_below(cls, base.object):
+    if grant(base).name not in _BASES or not cls.derives(base.object):
         refuse(f"{told(base)} is no base")
     kind = _BASES[base.name]
     if kind in ("list", "dict"):
@@ -276,11 +272,6 @@ def old_instance(one: Grant, args: tuple[Any, ...], load: Spending) -> Any:
     if base.name == "builtins:complex":
         return _new(cls, instance(state, "builtins:complex").args, load)
     return _new(cls, (state,), load)
-
-
-def _is_below(cls: Grant, base: type) -> bool:
-    """Whether it is known to derive from *base*."""
-    return isinstance(cls.object, type) and issubclass(cls.object, base)
 
 
 def _new(cls: Grant, args: tuple[Any, ...], load: Spending, whole: Any = None) -> Instance:
@@ -313,12 +304,16 @@ def a_deque(one: Grant, args: tuple[Any, ...], load: Spending) -> None:
 def an_array(one: Grant, args: tuple[Any, ...], load: Spending) -> None:
     count(args, 4)
     grant(args[0], "array:array")
-    if args[1] not in tuple("bBuwhHiIlLqQfd"):
-        refuse(f"{told(args[1])} is no typecode")
+    _check_typecode(args[1])
     integer(args[2], 0, 21)
     if args[1] in ("u", "w"):
         _check_characters(args[2], args[3])
     load.spend(2 * length(args[3]))
+
+
+def _check_typecode(value: Any) -> None:
+    if type(value) is not str or value not in _TYPECODES:
+        refuse(f"{told(value)} is no typecode")
 
 
 def _check_characters(form: int, content: Any) -> None:
@@ -335,8 +330,7 @@ def _check_characters(form: int, content: Any) -> None:
 def an_old_array(one: Grant, args: tuple[Any, ...], load: Spending) -> None:
     """array(typecode, items), as protocols below 3 have it."""
     count(args, 2)
-    if args[0] not in tuple("bBuwhHiIlLqQfd"):
-        refuse(f"{told(args[0])} is no typecode")
+    _check_typecode(args[0])
     if type(args[1]) is not str:
         for value in box(args[1], "list").items:
             one_of(value, int, float, str)

@@ -95,7 +95,7 @@ def of_exception(one: Instance, state: Any, load: Spending) -> None:
     if state is None:
         return
     for key in attributes(state, ("__notes__",)):
-        if key in _OF_ERRORS or (key in _OF_UNICODE and _is(one.grant, UnicodeError)):
+        if key in _OF_ERRORS or (key in _OF_UNICODE and one.grant.derives(UnicodeError)):
             refuse(f"an attribute {told(key)}")
         check_settable(one.grant.object, key)
 
@@ -135,14 +135,9 @@ def of_string_io(one: Instance, state: Any, load: Spending) -> None:
         attributes(more)
 
 
-def _is(one: Grant, kind: type) -> bool:
-    """Whether it is a class below *kind*; of one that is gone nothing is known."""
-    return isinstance(one.object, type) and issubclass(one.object, kind)
-
-
 def _check_unicode_error(one: Grant, args: tuple[Any, ...]) -> None:
     """Where it began and ended: its text is cut out there, and nothing else checks that."""
-    translates = _is(one, UnicodeTranslateError)
+    translates = one.derives(UnicodeTranslateError)
     count(args, 4 if translates else 5)
     parts = args if translates else args[1:]
     size = len(parts[0]) if type(parts[0]) is str else length(parts[0])
@@ -153,9 +148,9 @@ def _check_unicode_error(one: Grant, args: tuple[Any, ...]) -> None:
 
 def an_error(one: Grant, args: tuple[Any, ...], load: Spending) -> None:
     load.spend(1500)
-    if _is(one, UnicodeError) and one.object is not UnicodeError:
+    if one.derives(UnicodeError) and one.object is not UnicodeError:
         _check_unicode_error(one, args)
-    if not _is(one, BaseExceptionGroup):
+    if not one.derives(BaseExceptionGroup):
         return
     count(args, 2)
     a_text(args[0])
@@ -166,7 +161,7 @@ def an_error(one: Grant, args: tuple[Any, ...], load: Spending) -> None:
     load.spend(100 * len(items))
     for item in items:
         held = plain(item)
-        if type(held) is not Instance or not _is(held.grant, BaseException):
+        if type(held) is not Instance or not held.grant.derives(BaseException):
             refuse(f"{told(held)} in a group of errors")
 
 

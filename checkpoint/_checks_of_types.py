@@ -9,7 +9,7 @@ from functools import cache
 from types import FunctionType
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from checkpoint._checks import a_zone_name, an_int, takes
+from checkpoint._checks import a_zone_of, an_int
 from checkpoint._grants import (
     Box,
     Grant,
@@ -86,11 +86,10 @@ def _check_method(cls: type, name: str) -> None:
 
 
 def _unpickled_zone(owner: Grant) -> Grant:
-    check = takes(a_zone_name, an_int)
-
     def made(one: Grant, args: tuple[Any, ...], load: Spending) -> Instance:
-        check(one, args, load)
-        load.spend(50_000)
+        count(args, 2)
+        a_zone_of(one, args[:1], load)
+        an_int(args[1])
         return Instance(owner, args)
 
     return Grant(f"{owner.name}._unpickle", None, Verb.CALL, made)

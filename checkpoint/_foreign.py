@@ -10,7 +10,7 @@ from checkpoint._allowance import allowance, within
 from checkpoint._model import Buffer, Global, Manifest, digest
 from checkpoint._unpickling import Resolve
 from checkpoint._upgrading import Loading, Terms
-from checkpoint._verifying import Limits, Verified, verify
+from checkpoint._verifying import Verified, verify
 from checkpoint.errors import FormatError, IntegrityError, SerializationError, UnsafeError
 
 _OPCODES = 500_000  # of any plain pickle
@@ -45,7 +45,7 @@ def opened(
     found: Verified | None = known.get(key)
     limit = allowed(terms, stored)
     if found is None or found.memory > limit or not _still_holds(found, loading):
-        found = verify(data, lengths, loading.granted, Limits(limit), persistent=persistent)
+        found = verify(data, lengths, loading.granted, limit, persistent=persistent)
         while len(known) >= _REMEMBERED:
             known.pop(next(iter(known)))
         known[key] = found

@@ -94,6 +94,10 @@ class Grant:
     def is_class(self) -> bool:
         return isinstance(self.object, type)
 
+    def derives(self, base: type) -> bool:
+        """Whether it is a class below *base*; of one that is gone nothing is known."""
+        return self.is_class and issubclass(self.object, base)
+
 
 class Box:
     """A list, a dict or a set; `items` are its items, or keys and values in turn.

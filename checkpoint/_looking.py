@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import partial
 from typing import Any
 
 from checkpoint._difference import Difference, difference
@@ -23,7 +24,7 @@ def inspect(repository: Repository, name: str, version: int | None) -> Outline:
         lengths = [part.length for part in manifest.parts[:-1]]
         outline = outlined(parts[-1], lengths)
         is_own = manifest.provenance == "own"
-        outline.verdict = verdict(parts[-1], lengths, manifest.stored, own=is_own)
+        outline.judge = partial(verdict, parts[-1], lengths, manifest.stored, own=is_own)
         return outline
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, islice
 from typing import Any, overload
 
@@ -104,8 +104,7 @@ class Outline:
 
     `outline["players"][3]` leads to a key, else to an attribute, else to an
     index; `children` has all.  `reference` is the path under which the value
-    is told, if this is another one.  `verdict`, of a root alone, is what a load
-    would say of it.
+    is told, if this is another one.
     """
 
     __module__ = "checkpoint"
@@ -113,7 +112,8 @@ class Outline:
     def __init__(
         self, source: Source, item: Item, above: tuple[Any, str] | None, child: Child | None
     ) -> None:
-        self.verdict: Verdict | None = None
+        self.judge: Callable[[], Verdict] | None = None  # of a root
+        self._verdict: Verdict | None = None
         self.source, self.item = source, item
         self._above, self._child = above, child  # a chain of pairs: a path is made when wanted
         self._seen: View | None = None
@@ -143,6 +143,13 @@ class Outline:
         return None if self._child is None else self._child.mark
 
     # --- what it is ---------------------------------------------------------
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What a load would say of it, if this is a root; found out when it is asked for."""
+        if self._verdict is None and self.judge is not None:
+            self._verdict = self.judge()
+        return self._verdict
 
     @property
     def path(self) -> str:

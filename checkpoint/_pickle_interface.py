@@ -166,7 +166,7 @@ class Unpickler:
         if sum(map(operator.eq, head, _single_file.MAGIC)) > 4:
             raise IntegrityError("damaged in its first 8 bytes")
         if self._terms.policy is None:
-            return self._unverified(_plain_pickle(head, self._file))
+            return self._unverified(_plain_pickle(head, self._file)[0])
         return self._verified(head)
 
     def _unverified(self, source: Any) -> Any:
@@ -200,11 +200,10 @@ class Unpickler:
 
     def _pickle(self, head: bytes) -> tuple[bytes, int]:
         """The bytes of a plain pickle, out of its compression, and how many there were in that."""
-        if not _compressed.is_compressed(head):
+        data, stored = _plain_pickle(head, self._file, partial(allowed, self._terms))
+        if stored is None:
             data = read_pickle(self._file, head)
-            return data, len(data)
-        packed = _Resumed(head, self._file).read()
-        return _compressed.plain(packed, allowed(self._terms, len(packed))), len(packed)
+        return data, len(data) if stored is None else stored
 
     def find_class(self, module: str, name: str) -> Any:
         """The class or function `module.name` of today; MigrationError if it is gone."""
@@ -358,7 +357,7 @@ def inspect(file: Any, *, key: Given = USERS) -> Outline:
         outline = outlined(stream, lengths)
         own = manifest is not None and manifest.provenance == "own"
         stored = len(stream) if manifest is None else manifest.stored
-        outline.verdict = verdict(stream, lengths, stored, own=own, plain=manifest is None)
+        outline.judge = partial(verdict, stream, lengths, stored, own=own, plain=manifest is None)
         return outline
 
 
@@ -394,7 +393,7 @@ def _parts(file: Any, held: Keys | None = None) -> tuple[Manifest | None, Buffer
         return manifest, parts[-1], parts[:-1]
     if sum(map(operator.eq, head, _single_file.MAGIC)) > 4:
         raise IntegrityError("damaged in its first 8 bytes")
-    source = _plain_pickle(head, file, allowance)
+    source, _ = _plain_pickle(head, file, allowance)
     return None, source if isinstance(source, bytes) else source.read(), ()
 
 
@@ -409,13 +408,18 @@ def first_bytes(file: Any) -> bytes:
     return head
 
 
-def _plain_pickle(head: bytes, file: Any, limit: Callable[[int], int] | None = None) -> Any:
-    """The pickle in a file that begins with *head*, out of its compression if it is in one."""
+def _plain_pickle(
+    head: bytes, file: Any, limit: Callable[[int], int] | None = None
+) -> tuple[Any, int | None]:
+    """The pickle in a file that begins with *head*, and the size of the compression it was in.
+
+    Without one it is the file itself, from *head* on, and None.
+    """
     source = _Resumed(head, file)
     if not _compressed.is_compressed(head):
-        return source
+        return source, None
     packed = source.read()
-    return _compressed.plain(packed, None if limit is None else limit(len(packed)))
+    return _compressed.plain(packed, None if limit is None else limit(len(packed))), len(packed)
 
 
 class _Resumed:

@@ -21,7 +21,7 @@ from checkpoint import _checks_of_types as types
 from checkpoint._grants import Build, Call, Grant, Verb
 
 NEW, CALL, BUILD = Verb.NEW, Verb.CALL, Verb.BUILD
-ITEMS, ENTRIES, ELEMENTS = Verb.ITEMS, Verb.ENTRIES, Verb.ELEMENTS
+ITEMS, ENTRIES = Verb.ITEMS, Verb.ENTRIES
 
 
 Row = tuple[int, Call | None, Build | None, str, bool]

@@ -16,7 +16,7 @@ from checkpoint._grants import Grant
 from checkpoint._model import Global, Pickled
 from checkpoint._outline import path_at
 from checkpoint._upgrading import Loading, Terms
-from checkpoint._verifying import Limits, verify
+from checkpoint._verifying import verify
 from checkpoint.errors import (
     CheckpointError,
     MigrationError,
@@ -27,7 +27,7 @@ from checkpoint.errors import (
 
 _LOOKED_AT = 1 << 18  # bytes of a stream
 _TOLD = 3  # of what would be refused
-_NO_LIMIT = Limits(1 << 62)
+_NO_LIMIT = 1 << 62  # bytes
 
 Name = tuple[str, str]
 Write = Callable[[Any], object]

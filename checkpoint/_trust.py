@@ -16,7 +16,7 @@ from functools import lru_cache
 from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
 from typing import Any, Final, NewType, ParamSpec, TypeVar
 
-from checkpoint._classes import of_class, of_gone, of_listed
+from checkpoint._classes import of_class, of_listed
 from checkpoint._grants import Grant, Refused
 from checkpoint._migration import named
 from checkpoint._rebuilders import of_torch, rebuilder
@@ -25,8 +25,6 @@ from checkpoint._shipped import shipped
 from checkpoint._shipped_numpy import of_numpy
 from checkpoint._unpickling import main_origin
 from checkpoint.errors import MigrationError, UnsafeError, program_frame
-
-__all__ = ["Policy", "Trust", "everything", "of_gone", "policy_of"]
 
 _OURS = "checkpoint"
 _A_VALUE = ("checkpoint", "Failed")  # what a map gives for an item that failed
@@ -46,7 +44,6 @@ class _Everything:
 
 
 everything: Final = _Everything()
-Trusted = str | type | FunctionType | BuiltinFunctionType
 Trust = _Everything | Iterable[Any]
 
 

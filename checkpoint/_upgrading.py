@@ -22,7 +22,7 @@ from attrs.validators import in_
 
 from checkpoint._adapting import Adapter, adapter, stand_for_removed, steps
 from checkpoint._careful import Ask, Careful
-from checkpoint._classes import check_fields
+from checkpoint._classes import check_fields, of_gone
 from checkpoint._grants import Grant
 from checkpoint._migration import Become, Migrations, Upgrade, default, split
 from checkpoint._model import Buffer, Global, Shape
@@ -32,7 +32,7 @@ from checkpoint._refusal import told_by
 from checkpoint._schema import SchemaChange, compare
 from checkpoint._shapes import describe, told
 from checkpoint._standins import reconstructing, recording, stand_in
-from checkpoint._trust import Policy, of_gone
+from checkpoint._trust import Policy
 from checkpoint._unpickling import Resolve, find_global, main_origin, unpickle
 from checkpoint.errors import (
     CheckpointError,

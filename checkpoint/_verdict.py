@@ -11,7 +11,7 @@ from checkpoint._model import Buffer, Use, Verdict
 from checkpoint._translating import translated
 from checkpoint._trust import Policy
 from checkpoint._upgrading import Terms
-from checkpoint._verifying import Limits, Verified, verify
+from checkpoint._verifying import Verified, verify
 from checkpoint.errors import FormatError, MigrationError, UnsafeError
 
 _SMALL = 256 << 10  # bytes of a stream whose depth is told, for that takes as long as the rest
@@ -43,15 +43,14 @@ def verdict(
 
     try:
         data = translated(stream) if plain else bytes(stream)
-        limits = Limits(allowed(Terms(), stored))
-        found = verify(data, lengths, granted, limits, persistent=True, keep=True)
+        limit, keep = allowed(Terms(), stored), len(data) <= _SMALL
+        found = verify(data, lengths, granted, limit, persistent=True, keep=keep)
     except (UnsafeError, FormatError) as error:
         why = _first([*refused.values()]) or str(error)
         uses = tuple(Use(":".join(name), (), said) for name, said in refused.items())
         return Verdict(own, why, uses)
     reason = _first([*refused.values()])
-    depth = found.depth if len(data) <= _SMALL else 0
-    return Verdict(own, reason, _uses(found, refused), found.objects, depth, found.memory)
+    return Verdict(own, reason, _uses(found, refused), found.objects, found.depth, found.memory)
 
 
 def _first(said: Sequence[str]) -> str | None:

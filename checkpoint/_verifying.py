@@ -16,19 +16,12 @@ from typing import Any
 from attrs import field, frozen
 
 from checkpoint._abstract import DICT, LEAST, Abstract, Granted, Name, underflow
-from checkpoint._bounds import depths_of
-from checkpoint._grants import Box, Grant, Instance, Recalled, Refused, Verb, plain
+from checkpoint._bounds import depth_of
+from checkpoint._grants import Box, Grant, Instance, Recalled, Refused, Verb
 from checkpoint._unpickling import Uncollected
 from checkpoint.errors import FormatError
 
 _SLICE = 1 << 16
-
-
-@frozen
-class Limits:
-    """What a load of a foreign stream may take in all, in bytes."""
-
-    memory: int = 256 << 20
 
 
 @frozen
@@ -51,7 +44,7 @@ class Verified:
     @property
     def depth(self) -> int:
         """How deep values lie in each other, but for cycles."""
-        return depths_of([self.root], lambda value: True).get(id(plain(self.root)), 0)
+        return depth_of(self.root)
 
     def stream(self, data: bytes) -> bytes:
         """*data* as it is to be loaded."""
@@ -67,19 +60,20 @@ def verify(
     data: bytes,
     buffers: Sequence[int],
     granted: Granted,
-    limits: Limits = Limits(),
+    limit: int,
     *,
     persistent: bool = False,
     keep: bool = False,
 ) -> Verified:
     """Verify the stream *data* with *buffers* of these lengths beside it.
 
+    A load of it may take *limit* bytes in all.
     *granted* gives the grant of a global, or raises UnsafeError.  UnsafeError
     says what is refused, and where; FormatError that it is no stream.  With
     *persistent* it may hold persistent ids.  With *keep* the abstract graph is
     kept, to be looked at.
     """
-    machine = _Pass(data, buffers, granted, limits.memory, persistent=persistent)
+    machine = _Pass(data, buffers, granted, limit, persistent=persistent)
     machine.keeps = keep
     try:
         with Uncollected():

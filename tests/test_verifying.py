@@ -38,7 +38,7 @@ import checkpoint
 from checkpoint import FormatError, UnsafeError
 from checkpoint._bounds import MAX_DEPTH
 from checkpoint._trust import Policy
-from checkpoint._verifying import Limits, Verified, verify
+from checkpoint._verifying import Verified, verify
 
 ME = __name__
 
@@ -96,7 +96,7 @@ def mine(name: str) -> str:
 
 
 def verified(data: bytes, buffers: Sequence[int] = (), **more: Any) -> Verified:
-    return verify(data, buffers, Policy([ME]).grant, Limits(more.pop("limit", 64 << 20)), **more)
+    return verify(data, buffers, Policy([ME]).grant, more.pop("limit", 64 << 20), **more)
 
 
 # --- what is let through ------------------------------------------------------

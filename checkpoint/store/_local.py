@@ -117,15 +117,10 @@ class LocalStore:
                 with self._explained("write", key):
                     output.write(piece)
             with self._explained("write", key):
-                sync_file(fd)
-                output.let_go()
                 try:
-                    publish(temp, final)
+                    _publish(output, fd, temp, final)
                 except FileExistsError as error:
                     raise ConflictError(f"{final} exists already", key=key) from error
-                with suppress(FileNotFoundError):  # A rename took it.
-                    os.unlink(temp)
-                sync_folder(folder)
         except BaseException:
             output.let_go()
             _withdraw(output, temp, final)
@@ -303,6 +298,16 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise StoreError(f"cannot write {final}: {why}", key=final) from error
 
 
+def _publish(output: _Output, fd: int, temp: str, final: str) -> None:
+    """Give *temp*, written, its name *final*, durably; FileExistsError if that is taken."""
+    sync_file(fd)
+    output.let_go()
+    publish(temp, final)
+    with suppress(FileNotFoundError):  # A rename took it.
+        os.unlink(temp)
+    sync_folder(os.path.dirname(final))
+
+
 def create_private(path: str, content: bytes) -> None:
     """Create *path*, durably, for its owner alone, and the folders that it lacks.
 
@@ -314,12 +319,7 @@ def create_private(path: str, content: bytes) -> None:
     output = _Output(fd)
     try:
         output.write(content)
-        sync_file(fd)
-        output.let_go()
-        publish(temp, path)
-        with suppress(FileNotFoundError):  # A rename took it.
-            os.unlink(temp)
-        sync_folder(folder)
+        _publish(output, fd, temp, path)
     except BaseException:
         output.let_go()
         _withdraw(output, temp, path)

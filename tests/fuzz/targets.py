@@ -38,6 +38,7 @@ Target = Callable[[bytes], None]
 PACKAGE = "ordinary"  # whose classes the streams may have
 CODECS = ("none", "zstd", "gzip", "lzma", "zstd", "zstd")
 BASE = bytes(range(256)) * 20
+LIMIT = 256 << 20  # bytes that a load may take
 _BUFFERS = 16
 _LONGEST = 1 << 20  # bytes of a buffer
 _PLAIN = 1 << 22  # bytes that a compressed file may give
@@ -67,8 +68,8 @@ def verifier(data: bytes) -> None:
     """A stream on its way through the abstract machine, with what is refused and without it."""
     stream, lengths = unpacked(data)
     with suppress(CheckpointError):
-        verify(stream, lengths, leniently, persistent=True)
-    found = verify(stream, lengths, Policy([PACKAGE]).grant, keep=True)
+        verify(stream, lengths, leniently, LIMIT, persistent=True)
+    found = verify(stream, lengths, Policy([PACKAGE]).grant, LIMIT, keep=True)
     assert found.depth >= 0
     assert len(found.stream(stream)) == len(stream)
 
@@ -165,7 +166,7 @@ def pickles(data: bytes) -> None:
     new, size = translated_prefix(data)
     assert read_pickle(io.BytesIO(data)) == data[:size]
     assert translated(data[:size]) == new == translated(new)
-    verify(new, [], Policy([PACKAGE]).grant)
+    verify(new, [], Policy([PACKAGE]).grant, LIMIT)
 
 
 def sealed(body: bytes) -> bytes:

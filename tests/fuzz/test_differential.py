@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fuzz.corpus import ordinary, seeds
 from fuzz.mutating import Mutator
-from fuzz.targets import PACKAGE, unpacked
+from fuzz.targets import LIMIT, PACKAGE, unpacked
 from hypothesis import HealthCheck, given, settings
 from properties.graphs import Reduced, Registered, graphs, set_children
 
@@ -50,7 +50,7 @@ def both(stream: bytes, lengths: Sequence[int], policy: Policy) -> tuple[Verifie
 
     It is asserted that the globals of both are the same, as far as both came.
     """
-    found = verify(stream, lengths, policy.grant, keep=True)
+    found = verify(stream, lengths, policy.grant, LIMIT, keep=True)
     loaded = found.stream(stream)
     assert len(loaded) == len(stream)
     unpickler = Recording(loaded, [*map(bytearray, lengths)], found)
@@ -205,7 +205,7 @@ def test_a_global_that_was_not_seen_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_is_of_another_type_is_found() -> None:
     stream = translated(pickle.dumps([1, (2, {"a": {3}})]))
-    found = verify(stream, [], Policy([PACKAGE]).grant, keep=True)
+    found = verify(stream, [], Policy([PACKAGE]).grant, LIMIT, keep=True)
     assert unlike(found.root, [1, (2, {"a": {3}})]) is None
     for other in ([1, (3, {"a": {3}})], [1, (2, {"b": {3}})], [1, (2, {"a": [3]})], (1, 2)):
         assert unlike(found.root, other) is not None
