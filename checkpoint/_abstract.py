@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from checkpoint._bounds import Bounds
 from checkpoint._checks import no_arguments
+from checkpoint._checks_of_states import StateOf
 from checkpoint._grants import (
     Box,
     Grant,
@@ -32,7 +33,7 @@ MAX_INTEGER = 1 << 16  # bytes
 _SHORT = 1024  # bytes up to here are looked at
 
 # What one value takes at least, and what a set, a dict and an instance take more.
-LEAST, _ENTRY, _SET, DICT, LIST, _INSTANCE = 32, 48, 216, 100, 64, 100
+LEAST, ENTRY, _SET, DICT, LIST, INSTANCE = 32, 48, 216, 100, 64, 100
 _ARGUMENT = 128  # ... and a call for each argument, which is looked at
 
 NAMES = {getattr(pickle, name)[0]: name for name in pickle.__all__ if name.isupper() and
@@ -65,42 +66,28 @@ class Abstract(Bounds):
         self.calls: list[int] = []
         self.grants: dict[Name, Grant] = {}
         self.used: dict[int, int] = {}
+        self.bare: set[int] = set()  # grants whose instances are made of nothing
+        self.names: dict[int, set[tuple[str, ...]]] = {}  # of states that were let through
         self.rare = {op[0]: getattr(self, name) for op, name in _RARE.items()}
 
     # --- what happens to values ---------------------------------------------
 
     def fill(self, op: int, target: Any, items: list[Any]) -> None:
         """Put *items* into what was just made."""
-        if type(target) is Box and not self.sealed:
-            # Lists, and dicts with texts as keys: nearly all there is to fill.
-            form = target.kind
-            if form == "list" and op == 0x65:
-                self.spent += LEAST * len(items)
-                return self._extend(target, items)
-            is_pairs = form == "dict" and op == 0x75 and len(items) % 2 == 0
-            if is_pairs and _TEXTS.issuperset(map(type, items[::2])):
-                self.spent += _ENTRY * len(items)
-                return self._extend(target, items)
-        return self._fill_checked(op, target, items)
-
-    def _extend(self, target: Any, items: list[Any]) -> None:
-        target.items += items
-        if self.weak:
-            self.deepen(target, items)
-
-    def _fill_checked(self, op: int, target: Any, items: list[Any]) -> None:
-        self.spent += (LEAST if op == 0x65 else _ENTRY) * len(items)
+        self.spent += (LEAST if op == 0x65 else ENTRY) * len(items)
         if self.sealed and id(target) in self.sealed:
             self.refuse(f"{NAMES[op]} fills what is a state already")
         if type(target) is not Box or target.kind != _BOXES[op]:
             self._check_fillable(op, target)
         if op == 0x75:
             if len(items) % 2:
-                raise FormatError("no whole stream: a key without a value")
+                odd()
             self.keys(items[::2], target)
         elif op == 0x90:
             self.keys(items, target)
-        self._extend(target, items)
+        target.items += items
+        if self.weak:
+            self.deepen(target, items)
 
     def _check_fillable(self, op: int, target: Any) -> None:
         """Refuse what is no instance that may be filled so; note that it is."""
@@ -117,7 +104,7 @@ class Abstract(Bounds):
         """The abstract result of a call."""
         self._use(grant, verb)
         self.objects += 1
-        self.spend(_INSTANCE + _ARGUMENT * len(args))
+        self.spend(INSTANCE + _ARGUMENT * len(args))
         for arg in args:
             kind = type(arg)
             if kind is str or kind is bytes:
@@ -159,18 +146,17 @@ class Abstract(Bounds):
     # --- the opcodes that are not met often ---------------------------------
 
     def _append(self, op: int, at: int) -> int:
-        (item,) = self._operands(1)
-        self._fill_one(0x65, [item])
+        stack = self.stack
+        if len(stack) - self.floor < 2:
+            underflow()
+        item = stack.pop()
+        self.fill(0x65, stack[-1], [item])
         return at + 1
 
     def _set_item(self, op: int, at: int) -> int:
-        self._fill_one(0x75, self._operands(2))
+        pair = self._operands(2)
+        self.fill(0x75, self.stack[-1] if len(self.stack) > self.floor else underflow(), pair)
         return at + 1
-
-    def _fill_one(self, op: int, items: list[Any]) -> None:
-        if len(self.stack) <= self.floor:
-            underflow()
-        self.fill(op, self.stack[-1], items)
 
     def _short_tuple(self, op: int, at: int) -> int:
         items = self._operands(op - 0x84)
@@ -297,13 +283,14 @@ class Abstract(Bounds):
         # Nearly all are made without arguments, and there may be millions.
         is_bare = args == () and type(cls) is Grant and cls.new is no_arguments
         if is_bare and cls.verbs & Verb.NEW and not cls.weak:
-            if not self.used.get(id(cls), 0) & Verb.NEW:
+            if id(cls) not in self.bare:
                 self._use(cls, Verb.NEW)
+                self.bare.add(id(cls))
             self.objects += 1
-            self.spent += _INSTANCE
+            self.spent += INSTANCE
             stack[-1] = made = Instance(cls)
             if self.data[at + 1] == pickle.MEMOIZE[0]:
-                self.memo.append(Recalled(made))
+                self.memo.append(made)
                 return at + 2
             return at + 1
         del stack[-1]
@@ -350,7 +337,7 @@ class Abstract(Bounds):
         if not self.used.get(id(grant), 0) & Verb.BUILD:
             self._use(grant, Verb.BUILD)
         if type(state) is Box:
-            self.spent += _ENTRY * len(state.items)
+            self.spent += ENTRY * len(state.items)
         else:
             self._count_state(state)
         if grant.build is not None:
@@ -359,17 +346,30 @@ class Abstract(Bounds):
             except Refused as error:
                 what = f"{told(target)} is given a state that it may not have: {error}{grant.line}"
                 self.refuse(what, grant)
+            if isinstance(grant.build, StateOf):
+                self.names[id(grant)] = grant.build.known
         target.built, target.state = True, state
         if self.weak:
             self.deepen(target, [state])
         return at + 1
+
+    def build_again(self, state: Box, names: tuple[str, ...], floor: int) -> int:
+        """Build what lies below *state*, if these names were let through before; whether it was."""
+        stack = self.stack
+        one = stack[-2] if len(stack) - floor > 1 else None
+        if type(one) is not Instance or one.built or names not in self.names.get(id(one.grant), ()):
+            return 0
+        del stack[-1]
+        one.built, one.state = True, state
+        self.spent += ENTRY * len(state.items)
+        return 1
 
     def _count_state(self, state: Any) -> None:
         """Count the entries of a state, which are copied, however often it is recalled."""
         for part in state if type(state) is tuple and len(state) == 2 else (state,):
             held = plain(part)
             if type(held) is Box:
-                self.spend(_ENTRY * len(held.items))
+                self.spend(ENTRY * len(held.items))
                 if type(part) is Recalled:  # It may not be whole yet, and was looked at now.
                     self.sealed.add(id(held))
 
@@ -410,7 +410,11 @@ class Abstract(Bounds):
         self.refuse(f"the opcode {name}, which is not written by protocol 5")
 
 
-_TEXTS = frozenset({str})
+are_texts = frozenset({str}).issuperset
+
+
+def odd() -> NoReturn:
+    raise FormatError("no whole stream: a key without a value")
 
 
 def underflow() -> NoReturn:

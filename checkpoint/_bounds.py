@@ -10,12 +10,11 @@ from typing import Any, NoReturn
 
 from checkpoint._grants import Box, Grant, Instance, Payload, Recalled, parts, plain, told
 from checkpoint._model import size_text
-from checkpoint._probes import Probes
+from checkpoint._probes import MAX_COLLISIONS, Probes
 
 MAX_DEPTH = 200  # of types whose deallocation recurses, each in the next
 _MAX_KEY_DEPTH = 100
 _MAX_KEY_COST = 1 << 17
-MAX_COLLISIONS = 64
 _MAX_UNKNOWN = 1 << 20  # the sum of squares of how many keys a container has whose hash is unknown
 _MANY = 2000  # keys in one container
 _PRIME = (1 << 61) - 1  # what numbers are hashed modulo

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import pickle
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from attrs import frozen
 
 from checkpoint._adapting import Adapter, Becomes, EnumAdapter
-from checkpoint._bounds import MAX_COLLISIONS
 from checkpoint._migration import Become
 from checkpoint._model import Buffer
 from checkpoint._outline import path_at
-from checkpoint._probes import Probes
+from checkpoint._probes import Guard
 from checkpoint._refusal import told_by
 from checkpoint._unpickling import Uncollected
-from checkpoint.errors import CheckpointError, MigrationError, SerializationError, UnsafeError
+from checkpoint.errors import CheckpointError, MigrationError, SerializationError
 
 Ask = Callable[[Any], Any]
 
@@ -60,7 +58,6 @@ def _made(needed: Adapter, cls: Any, args: Any, more: Any) -> Any:
 
 
 _KEYED = (pickle.SETITEM, pickle.SETITEMS, pickle.ADDITEMS)
-_MAX_COMPARED = 200_000
 _InPython: Any = pickle._Unpickler
 
 
@@ -92,9 +89,7 @@ class Careful(_InPython):  # type: ignore[misc]
         self._waiting: dict[int, _Waiting] = {}
         self._known, self.become = become, dict(become)
         self._count = 0
-        self._is_guarded, self._compared = guarded, 0
-        # Of each container that is filled: how many of its keys have which hash.
-        self._hashes: dict[int, tuple[Any, Counter[int], Probes]] = {}
+        self._guard = Guard() if guarded else None
 
     def loaded(self) -> Any:
         """The graph.  Its instances are what *become* said; see whether it says more now."""
@@ -192,16 +187,16 @@ class Careful(_InPython):  # type: ignore[misc]
         self.append(self._new(self.stack.pop(), args, more))
 
     def load_frozenset(self) -> None:
-        if self._is_guarded:
-            self._guard([], self.stack, is_set=True)
+        if self._guard is not None:
+            self._guard.add([], self.stack, is_set=True)
         super().load_frozenset()
 
     def load_reduce(self) -> None:
         needed = None
         function, args = self.stack[-2:]
         is_set = isinstance(function, type) and issubclass(function, set | frozenset)
-        if self._is_guarded and is_set and len(args) == 1:
-            self._guard([], args[0], is_set=True)
+        if self._guard is not None and is_set and len(args) == 1:
+            self._guard.add([], args[0], is_set=True)
         if function is getattr and len(args) == 2 and isinstance(args[0], type):
             named = self._adapters.get(args[0])
             if isinstance(named, EnumAdapter):
@@ -228,25 +223,10 @@ class Careful(_InPython):  # type: ignore[misc]
         else:
             super().load_build()
 
-    def _guard_filling(self, taken: int | None, step: int) -> None:
+    def _guard_filling(self, guard: Guard, taken: int | None, step: int) -> None:
         filled = self.metastack[-1][-1] if taken is None else self.stack[-1 - taken]
         keys = self.stack[::step] if taken is None else [self.stack[-taken]]
-        self._guard(filled, keys, is_set=step == 1)
-
-    def _guard(self, filled: Any, keys: Any, *, is_set: bool) -> None:
-        """Refuse keys of which too many have one hash: each would be compared with all others."""
-        if id(filled) not in self._hashes:
-            self._hashes[id(filled)] = filled, Counter(), Probes(is_set=is_set)
-        _, hashes, probes = self._hashes[id(filled)]
-        values = [*map(hash, keys)]
-        hashes.update(values)
-        # Each is compared with those that have its hash, by code of the program as a rule.
-        self._compared += sum(hashes[value] - 1 for value in values)
-        worst = max((hashes[value] for value in values), default=0)
-        if max(worst - MAX_COLLISIONS, self._compared - _MAX_COMPARED) > 0:
-            raise UnsafeError("keys of which too many have one hash")
-        if not probes.add(values):
-            raise UnsafeError("keys that were chosen to collide")
+        guard.add(filled, keys, is_set=step == 1)
 
     def _filling(opcode: bytes) -> Callable[[Careful], None]:
         """What fills a list, a dict or a set, unless that became nothing."""
@@ -254,8 +234,8 @@ class Careful(_InPython):  # type: ignore[misc]
         taken = {pickle.APPEND: 1, pickle.SETITEM: 2}.get(opcode)
 
         def load(self: Careful) -> None:
-            if self._is_guarded and opcode in _KEYED:
-                self._guard_filling(taken, 1 if opcode == pickle.ADDITEMS else 2)
+            if self._guard is not None and opcode in _KEYED:
+                self._guard_filling(self._guard, taken, 1 if opcode == pickle.ADDITEMS else 2)
             if taken is None and self.metastack[-1][-1] is None:
                 self.pop_mark()
             elif taken is not None and self.stack[-1 - taken] is None:

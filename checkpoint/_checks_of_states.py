@@ -28,6 +28,7 @@ from checkpoint._grants import (
 
 _OF_UNICODE = frozenset({"encoding", "object", "start", "end", "reason"})
 _OF_ERRORS = frozenset({"with_traceback", "add_note"})
+_KNOWN = 10_000  # different sets of attributes that are remembered of a class
 _HARMLESS = "__orig_class__"  # which `typing` notes in what it makes through an alias
 
 
@@ -169,3 +170,41 @@ def of_normal(one: Instance, state: Any, load: Spending) -> None:
     count(state if type(state) is tuple else (), 2)
     for value in state:
         one_of(value, float, int)
+
+
+class StateOf:
+    """A check of the states of a class: attributes that shadow no method, and slots.
+
+    `known` are the names of states that were let through: a state is looked at for these alone.
+    """
+
+    def __init__(self, cls: type) -> None:
+        self._cls = cls
+        self.known: set[tuple[str, ...]] = set()
+        self._is_custom = any("__setstate__" in vars(base) for base in cls.__mro__)
+
+    def __call__(self, one: Instance, state: Any, load: Spending) -> None:
+        if self._is_custom:
+            return any_state(one, state, load)
+        state = plain(state)
+        if type(state) is tuple and len(state) != 2:
+            refuse(f"{told(state)} is no state")
+        both = state if type(state) is tuple else (state,)
+        for check, part in zip((check_hidden, check_settable), both, strict=False):
+            if part is not None:
+                names = tuple(attributes(part))
+                for name in names:
+                    check(self._cls, name)
+                if len(both) == 1 and len(self.known) < _KNOWN:
+                    self.known.add(names)
+        return None
+
+
+def any_state(one: Instance, state: Any, load: Spending) -> None:
+    """A state for code of the program: no attribute among it that Python looks up by itself."""
+    for part in state if type(state) is tuple and len(state) == 2 else (state,):
+        held = plain(part)
+        if type(held) is Box and held.kind == "dict":
+            for key in held.keys:
+                if type(key) is str and key.startswith("__") and key.endswith("__"):
+                    refuse(f"an attribute {told(key)}")

@@ -17,23 +17,17 @@ from checkpoint import _checks as ask
 from checkpoint import _checks_of_states as states
 from checkpoint._checks_of_types import an_enum_value
 from checkpoint._grants import (
-    Box,
     Grant,
-    Instance,
     Refused,
     Spending,
     Verb,
     count,
     one_of,
-    plain,
     refuse,
     told,
 )
 from checkpoint._shipped import shipped
 from checkpoint.errors import UnsafeError
-
-_TEXTS = frozenset({str})
-_KNOWN = 10_000  # different sets of attributes that are remembered of a class
 
 Ours = Callable[[type], bool]
 
@@ -72,7 +66,13 @@ def of_class(cls: type, name: str, is_ours: Ours) -> Grant:
         return _of_error(cls, name)
     if _is_named_tuple(cls):
         return Grant(
-            name, cls, Verb.NEW | Verb.BUILD, None, _fields_of(cls), state_of(cls), _hashing(cls)
+            name,
+            cls,
+            Verb.NEW | Verb.BUILD,
+            None,
+            _fields_of(cls),
+            states.StateOf(cls),
+            _hashing(cls),
         )
     return _of_plain(cls, name)
 
@@ -84,17 +84,17 @@ def of_listed(found: Any, name: str) -> Grant:
             return Grant(name, found, Verb.CALL, an_enum_value, hashing="identity")
         verbs = Verb.NEW | Verb.CALL | Verb.BUILD | Verb.ITEMS | Verb.ENTRIES | Verb.ELEMENTS
         weak = issubclass(found, deque | defaultdict)
-        return Grant(name, found, verbs, None, None, _any_state, _hashing(found), weak)
+        return Grant(name, found, verbs, None, None, states.any_state, _hashing(found), weak)
     if callable(found):
         verbs = Verb.CALL | Verb.BUILD | Verb.ITEMS | Verb.ENTRIES
-        return Grant(name, found, verbs, None, None, _any_state)
+        return Grant(name, found, verbs, None, None, states.any_state)
     return Grant(name, found)
 
 
 def of_gone(name: str) -> Grant:
     """The grant of a class of the program that is gone: what stands for it is inert."""
     verbs = Verb.NEW | Verb.CALL | Verb.BUILD | Verb.ITEMS | Verb.ENTRIES | Verb.ELEMENTS
-    return Grant(name, None, verbs, None, None, _any_state)
+    return Grant(name, None, verbs, None, None, states.any_state)
 
 
 def _of_error(cls: type, name: str) -> Grant:
@@ -114,7 +114,7 @@ def _of_plain(cls: Any, name: str) -> Grant:
     solid: Any = next((base for base in cls.__mro__ if base in known), object)
     if cls.__new__ is not solid.__new__:
         refuse("it makes its instances in its own way (__new__)")
-    build, hashing = state_of(cls), _hashing(cls)
+    build, hashing = states.StateOf(cls), _hashing(cls)
     verbs = Verb.NEW | Verb.BUILD
     if solid in _CALLED:
         if type(cls).__call__ is not type.__call__:
@@ -191,39 +191,6 @@ def _hashing(cls: Any) -> str:
 # --- states -------------------------------------------------------------------
 
 
-def state_of(cls: type) -> Any:
-    """A check of the states of *cls*: attributes that shadow no method, and slots."""
-    known: set[tuple[str, ...]] = set()
-    is_custom = any("__setstate__" in vars(base) for base in cls.__mro__)
-
-    def check(one: Instance, state: Any, load: Spending) -> None:
-        if type(state) is Box:
-            keys = state.items[::2]
-            if _TEXTS.issuperset(map(type, keys)) and tuple(keys) in known:
-                return None  # As most are.
-        state = plain(state)
-        both = state if type(state) is tuple and len(state) == 2 else (state,)
-        if is_custom:
-            return _any_state(one, state, load)
-        if type(state) is tuple and len(state) != 2:
-            refuse(f"{told(state)} is no state")
-        for index, part in enumerate(both):
-            if part is not None:
-                names = tuple(states.attributes(part))
-                _check_names(cls, names, are_slots=index == 1)
-                if len(both) == 1 and len(known) < _KNOWN:
-                    known.add(names)
-        return None
-
-    return check
-
-
-def _check_names(cls: type, names: tuple[str, ...], *, are_slots: bool) -> None:
-    check = states.check_settable if are_slots else states.check_hidden
-    for name in names:
-        check(cls, name)
-
-
 def check_fields(cls: type, names: Iterable[Any]) -> None:
     """UnsafeError for a name that may not be an attribute of an instance of *cls*.
 
@@ -241,13 +208,3 @@ def check_fields(cls: type, names: Iterable[Any]) -> None:
             f"an instance of {said} is given a state that it may not have: {error}",
             global_name=said,
         ) from None
-
-
-def _any_state(one: Instance, state: Any, load: Spending) -> None:
-    """A state for code of the program: no attribute among it that Python looks up by itself."""
-    for part in state if type(state) is tuple and len(state) == 2 else (state,):
-        held = plain(part)
-        if type(held) is Box and held.kind == "dict":
-            for key in held.keys:
-                if type(key) is str and key.startswith("__") and key.endswith("__"):
-                    refuse(f"an attribute {told(key)}")

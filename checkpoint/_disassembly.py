@@ -17,8 +17,9 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from itertools import chain
+from operator import attrgetter
 
-from attrs import frozen
+from attrs import define
 
 from checkpoint._model import Buffer
 from checkpoint._spans import (
@@ -83,7 +84,10 @@ _ROW = re.compile(_ROW_OPCODES, re.DOTALL)
 _OBJECT = re.compile(rb"(h.|j.{4})%b%bb" % (re.escape(_NEW_INSTANCE[:-1]), _ROW_OPCODES), re.DOTALL)
 
 
-@frozen
+_START_OF = attrgetter("start")
+
+
+@define(eq=False)  # A frozen one takes twice as long to make, and there may be many.
 class Landmark:
     """A value, or with a step a row of operands and what takes it, that need not be gone over."""
 
@@ -271,10 +275,12 @@ class Disassembly(Program):
 
     def _note(self, op: int, at: int, slot: int, first: int, step: Step | None) -> None:
         """Set landmarks in what an opcode takes: from *slot* on, the operands from *first* on."""
-        operands = self.stack[first:]
         start = self.stack[slot] & _START
         outer = self._outer
-        low = bisect_left(outer, start, key=lambda mark: mark.start)
+        if self._is_deep_nest(start, at + 1):
+            return
+        operands = self.stack[first:]
+        low = bisect_left(outer, start, key=_START_OF) if outer else 0
         inside, kept = outer[low:], []
         del outer[low:]
         place = 0
@@ -285,9 +291,8 @@ class Disassembly(Program):
             while place < len(inside) and inside[place].start < begin:
                 kept.append(inside[place])
                 place += 1
-            item = self.item(entry, end)
-            value = Landmark(item.start, item.end, item.index)
-            if item.start == begin:
+            value = Landmark(*self.place(entry, end))
+            if value.start == begin:
                 place = self._settle(value, inside, place, kept)
         kept += inside[place:]
         if first != slot:
@@ -295,6 +300,13 @@ class Disassembly(Program):
             inside, kept = kept, []
             self._settle(row, inside, 0, kept)
         outer += kept
+
+    def _is_deep_nest(self, start: int, end: int) -> bool:
+        """Whether one landmark lies in this span, and the rest is too little for another."""
+        outer = self._outer
+        if not outer or outer[-1].start < start or (len(outer) > 1 and outer[-2].start >= start):
+            return False
+        return end - start - (outer[-1].end - outer[-1].start) <= self._far
 
     def _settle(
         self, mark: Landmark, inside: list[Landmark], place: int, kept: list[Landmark]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from typing import Any, NoReturn
 
-from checkpoint._spans import ATOMS, GETS, TAKES, WIDTHS
+from checkpoint._spans import ATOMS, GETS, TAKES, WIDTHS, run_end
 from checkpoint.errors import FormatError
 
 _PIECE = 1 << 20  # no more is taken in one read, whatever an opcode promises
@@ -78,7 +78,7 @@ class _Reader:
         """Read on until there is a whole pickle; where it ends."""
         taken = self.taken
         while True:
-            at = self._at
+            at = self._at = run_end(taken, self._at, len(taken))
             if at >= len(taken):
                 self._fill(at + 1)
             op = taken[at]

@@ -9,8 +9,14 @@ step.  Ordinary keys take a few steps on average, all growths counted.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
+from checkpoint.errors import UnsafeError
+
+MAX_COLLISIONS = 64
+_MAX_COMPARED = 200_000
 _LINEAR = 9  # places that sets look at, one after the other
 _MASK = (1 << 64) - 1
 _STEPS = 48  # on average, above which they are no ordinary keys
@@ -64,3 +70,31 @@ class Probes:
             at = (at * 5 + perturb + 1) & mask
             steps += 1
         self._steps += steps
+
+
+class Guard:
+    """Refuses keys of which too many collide, before they are put into what is filled."""
+
+    def __init__(self) -> None:
+        # Of each container that is filled: how many of its keys have which hash.
+        self._hashes: dict[int, tuple[Any, Counter[int], Probes]] = {}
+        self._compared = 0
+
+    def knows(self, filled: Any) -> bool:
+        """Whether keys of *filled* were added before."""
+        return id(filled) in self._hashes
+
+    def add(self, filled: Any, keys: Iterable[Any], *, is_set: bool) -> None:
+        """Refuse *keys*, if one of them would be compared with too many others of *filled*."""
+        if not self.knows(filled):
+            self._hashes[id(filled)] = filled, Counter(), Probes(is_set=is_set)
+        _, hashes, probes = self._hashes[id(filled)]
+        values = [*map(hash, keys)]
+        hashes.update(values)
+        # Each is compared with those that have its hash, by code of the program as a rule.
+        self._compared += sum(hashes[value] - 1 for value in values)
+        worst = max((hashes[value] for value in values), default=0)
+        if max(worst - MAX_COLLISIONS, self._compared - _MAX_COMPARED) > 0:
+            raise UnsafeError("keys of which too many have one hash")
+        if not probes.add(values):
+            raise UnsafeError("keys that were chosen to collide")

@@ -26,11 +26,12 @@ from __future__ import annotations
 
 import copyreg
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from struct import unpack
 from typing import Any, NoReturn
 
 from checkpoint._model import Buffer
+from checkpoint._probes import MAX_COLLISIONS, Guard
 from checkpoint._records import (
     PLAIN,
     REBUILDERS,
@@ -47,13 +48,13 @@ from checkpoint._records import (
 from checkpoint._selecting import CONSTANTS
 from checkpoint._spans import ATOMS, WIDTHS
 from checkpoint._translating import legible
-from checkpoint.errors import FormatError
+from checkpoint.errors import FormatError, UnsafeError
 
 
 def raw_of(data: Buffer, buffers: Sequence[Buffer] | None = None) -> Any:
     """The graph of a pickle of any protocol, as plain records; nothing is imported or run.
 
-    FormatError if it is no whole pickle.
+    FormatError if it is no whole pickle, UnsafeError for keys that were chosen to collide.
     """
     data = data if isinstance(data, (bytes, bytearray)) else bytes(data)
     if data[:2] not in (pickle.PROTO + b"\x04", pickle.PROTO + b"\x05"):
@@ -76,7 +77,7 @@ class _Reader:
         self._stack: list[Any] = []
         self._under: list[list[Any]] = []  # what is below each mark
         self._memo: list[Any] = []
-        self._called: Record | None = None  # what the opcode before has called
+        self._guard = Guard()
 
     def read(self) -> Any:
         try:
@@ -203,6 +204,7 @@ class _Reader:
         elif "__class__" in target:
             target["__entries__"].extend(pairs)
         elif all(is_plain(key) for key, _ in pairs):
+            self._put(target, [key for key, _ in pairs], is_set=False)
             target.update(pairs)
         else:
             kept = [*target.items(), *pairs]
@@ -215,15 +217,26 @@ class _Reader:
         if isinstance(target, Record):
             target.setdefault("__elements__", []).extend(elements)
         elif isinstance(target, set):
-            target.update(self._hashable(elements))
+            target.update(self._hashable(elements, target))
         else:
             self._refuse("what is no set is given elements")
 
-    def _hashable(self, elements: Iterable[Any]) -> Iterable[Any]:
-        elements = [*elements]
+    def _hashable(self, elements: list[Any], target: Any) -> list[Any]:
         if not all(map(can_be_hashed, elements)):
             self._refuse("a set holds what cannot be hashed")
+        self._put(target, elements, is_set=True)
         return elements
+
+    def _put(self, target: Any, keys: list[Any], *, is_set: bool) -> None:
+        """Refuse keys that were chosen to collide; those of few, or of texts alone, are not."""
+        if len(target) + len(keys) > MAX_COLLISIONS and not _RANDOM.issuperset(map(type, keys)):
+            try:
+                before = () if self._guard.knows(target) else target
+                self._guard.add(target, [*before, *keys], is_set=is_set)
+            except UnsafeError as error:
+                error.offset = self._at
+                error.args = (f"{error}, at byte {self._at:,}",)
+                raise
 
     def _build(self) -> None:
         target, state = self._taken_last(2)
@@ -246,6 +259,8 @@ class _Reader:
     def _call(self, called: Any, args: Any, kwargs: Any = None) -> None:
         name = called.get("__global__") if isinstance(called, Record) else None
         if name in PLAIN and isinstance(args, tuple):
+            if name in _SETS and fits(args, 1) and type(args[0]) is list:
+                self._put([], [*filter(can_be_hashed, args[0])], is_set=True)
             value = PLAIN[name](args)
             if value is not None:
                 self._stack.append(value)
@@ -296,7 +311,7 @@ class _Reader:
                 self._refuse("what is no buffer is made read-only")
 
     def _frozenset(self) -> None:
-        elements = frozenset(self._hashable(self._to_mark()))
+        elements = frozenset(self._hashable(self._to_mark(), []))
         self._stack.append(elements)
 
 
@@ -334,6 +349,8 @@ _EMPTY: dict[int, Callable[[], Any]] = {
     pickle.EMPTY_DICT[0]: dict,
     pickle.EMPTY_SET[0]: set,
 }
+_SETS = frozenset({"builtins:set", "builtins:frozenset"})
+_RANDOM = frozenset({str, bytes, Record})  # whose hashes nobody foresees
 _EXTENSIONS = pickle.EXT1 + pickle.EXT2 + pickle.EXT4
 
 

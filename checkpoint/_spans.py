@@ -12,6 +12,7 @@ picklers of protocol 5 do not write (and FRAME, which is not stored) is refused.
 from __future__ import annotations
 
 import pickle
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -70,6 +71,21 @@ GETS = _sizes({pickle.BINGET: 2, pickle.LONG_BINGET: 5})
 _MARK, _POP, _POP_MARK = pickle.MARK[0], pickle.POP[0], pickle.POP_MARK[0]
 _MEMOIZE, _NEXT_BUFFER = pickle.MEMOIZE[0], pickle.NEXT_BUFFER[0]
 _TUPLE2, _REDUCE = pickle.TUPLE2[0], pickle.REDUCE[0]
+
+_ALONE = pickle.MARK + pickle.POP + pickle.POP_MARK + pickle.MEMOIZE + pickle.NEXT_BUFFER
+_ALONE += pickle.OBJ + _TAKES_TO_MARK
+_EXTENSIONS = pickle.EXT1 + pickle.EXT2 + pickle.EXT4
+
+
+def _of_size(size: int) -> bytes:
+    """What matches an opcode of this size, whatever its argument is."""
+    one = bytes(op for op in range(256) if TAKES[op] or _FILLS[op] or op in _ALONE)
+    more = bytes(op for op in range(256) if size == (ATOMS[op] or GETS[op]))
+    found = [op for op in one * (size == 1) + more if op not in _EXTENSIONS]
+    return b"[%b]" % re.escape(bytes(found)) + (b"+" if size == 1 else b".{%d}" % (size - 1))
+
+
+_RUN = re.compile(b"(?:%b)*+" % b"|".join(map(_of_size, (1, 2, 3, 5, 9))), re.DOTALL)
 
 # A stack entry is one int: where its span starts, and above that one more than its memo index.
 _OWNER = 40
@@ -250,6 +266,16 @@ class Machine:
         return start
 
 
+def run_end(data: Buffer, at: int, end: int) -> int:
+    """Where a run of opcodes ends, from *at* on, of which each is as long as it always is.
+
+    None is STOP.  Whether they take what is there is for whoever reads them.
+    """
+    found = _RUN.match(data, at, end)
+    assert found is not None  # It may be empty.
+    return found.end()
+
+
 class Program(Machine):
     """A whole stream, and its root."""
 
@@ -264,12 +290,16 @@ class Program(Machine):
 
     def item(self, entry: int, end: int) -> Item:
         """The value of a stack *entry* after which the next opcode but for drops is at *end*."""
-        start, index = entry & _START, (entry >> _OWNER) - 1
+        return Item(*self.place(entry, end))
+
+    def place(self, entry: int, end: int) -> tuple[int, int, int]:
+        """Of what `item` gives: its start, its end and its index."""
+        index = (entry >> _OWNER) - 1
         if index >= 0:
-            return Item(self.memo.starts[index], self.memo.ends[index], index)
+            return self.memo.starts[index], self.memo.ends[index], index
         while end in self.dropped:
             end = self.dropped[end]
-        return Item(start, end, index)
+        return entry & _START, end, index
 
     def operand(self, step: Step, place: int) -> Item:
         """The value that *step* took at *place* among its operands."""

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from checkpoint import _spans, _spelling
 from checkpoint._model import Buffer
+from checkpoint._unframing import unframed
 from checkpoint.errors import FormatError, UnsafeError
 
 _LARGEST_INT = 64 << 10  # bytes
@@ -79,6 +80,8 @@ def translated_prefix(
     most: int | None = None,
 ) -> tuple[bytes, int]:
     """What `translated` gives, and the size of the pickle that *data* begins with."""
+    if (most is None or len(data) <= most) and (found := unframed(data)):
+        return found
     translator = _Translator(data, encoding, errors, fix_imports)
     translator.bound(most)
     return translator.translated()
@@ -90,7 +93,7 @@ def legible(data: Buffer) -> bytes:
     A string of Python 2 is text if it is in ASCII, else bytes, and codes of the
     extension registry are left as they are.
     """
-    return _Translator(data, None, "strict", True).translated()[0]
+    return (unframed(data) or _Translator(data, None, "strict", True).translated())[0]
 
 
 class _Translator:

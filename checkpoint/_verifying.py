@@ -15,7 +15,18 @@ from typing import Any
 
 from attrs import field, frozen
 
-from checkpoint._abstract import DICT, LEAST, Abstract, Granted, Name, underflow
+from checkpoint._abstract import (
+    DICT,
+    ENTRY,
+    INSTANCE,
+    LEAST,
+    Abstract,
+    Granted,
+    Name,
+    are_texts,
+    odd,
+    underflow,
+)
 from checkpoint._bounds import depth_of
 from checkpoint._grants import Box, Grant, Instance, Recalled, Refused, Verb
 from checkpoint._unpickling import Uncollected
@@ -130,7 +141,8 @@ class _Pass(Abstract):
             while at < until:
                 op = data[at]
                 if op == 0x68:  # BINGET
-                    push(memo[data[at + 1]])
+                    value = memo[data[at + 1]]
+                    push(Recalled(value) if type(value) in _FILLED else value)
                     at += 2
                 elif op == 0x8C:  # SHORT_BINUNICODE
                     first, at = at + 2, at + 2 + data[at + 1]
@@ -145,8 +157,7 @@ class _Pass(Abstract):
                 elif op == 0x94:  # MEMOIZE
                     if len(stack) <= floor:
                         underflow()
-                    top = stack[-1]
-                    memo.append(Recalled(top) if type(top) in _FILLED else top)
+                    memo.append(stack[-1])
                     at += 1
                 elif op == 0x28:  # MARK
                     marks.append(floor)
@@ -156,14 +167,13 @@ class _Pass(Abstract):
                     items = stack[floor:]
                     del stack[floor:]
                     self.at, floor = at, marks.pop()
-                    self.fill(op, stack[-1] if len(stack) > floor else underflow(), items)
-                    at += 1
+                    at += self._filled(op, items, floor)
                 elif op in _BOXES:  # EMPTY_DICT, EMPTY_LIST
-                    push(made := Box(_BOXES[op]))
+                    push(Box(_BOXES[op]))
                     spent, at = spent + DICT, at + 1
-                    if data[at] == 0x94:
-                        memo.append(Recalled(made))
-                        at += 1
+                elif op == 0x29 and data[at : at + 6] == _BARE and self._is_begun(floor):
+                    floor = len(stack)
+                    at += 6
                 elif op in _NUMBERS:
                     read, size = _NUMBERS[op]
                     push(read(data, at + 1)[0])
@@ -172,7 +182,8 @@ class _Pass(Abstract):
                     push(_CONSTANTS[op])
                     at += 1
                 elif op == 0x6A:  # LONG_BINGET
-                    push(memo[_unsigned(data, at + 1)[0]])
+                    value = memo[_unsigned(data, at + 1)[0]]
+                    push(Recalled(value) if type(value) in _FILLED else value)
                     at += 5
                 else:
                     self.at, self.floor = at, floor
@@ -181,10 +192,43 @@ class _Pass(Abstract):
         finally:
             self.at, self.floor, self.spent = at, floor, self.spent + spent
 
+    def _is_begun(self, floor: int) -> bool:
+        """Put an instance in the place of its class, and begin its state, if it may be made so."""
+        stack = self.stack
+        if len(stack) <= floor or id(stack[-1]) not in self.bare:
+            return False
+        stack[-1] = one = Instance(stack[-1])
+        stack.append(state := Box("dict"))
+        self.memo += one, state
+        self.marks.append(floor)
+        self.objects += 1
+        self.spent += DICT + INSTANCE
+        return True
+
+    def _filled(self, op: int, items: list[Any], floor: int) -> int:
+        """Put *items* into what lies on the stack; the size of the opcodes that this took."""
+        target = self.stack[-1] if len(self.stack) > floor else underflow()
+        if type(target) is Box and not (target.items or self.sealed or self.weak):
+            # Nearly all that is filled: a new list, or a new dict with texts as its keys.
+            if op == 0x65 and target.kind == "list":
+                target.items = items
+                self.spent += LEAST * len(items)
+                return 1
+            if op == 0x75 and target.kind == "dict" and are_texts(map(type, keys := items[::2])):
+                target.items = items if len(keys) * 2 == len(items) else odd()
+                self.spent += ENTRY * len(items)
+                is_state = self.data[self.at + 1] == pickle.BUILD[0]
+                return 1 + (is_state and self.build_again(target, tuple(keys), floor))
+        self.fill(op, target, items)
+        return 1
+
 
 _double, _short, _signed, _unsigned = (
     struct.Struct(form).unpack_from for form in (">d", "<H", "<i", "<I")
 )
+# An instance made of its class alone, and the dict that will be its state.
+_BARE = pickle.EMPTY_TUPLE + pickle.NEWOBJ + pickle.MEMOIZE
+_BARE += pickle.EMPTY_DICT + pickle.MEMOIZE + pickle.MARK
 _CONSTANTS: dict[int, Any] = {0x4E: None, 0x29: (), 0x88: True, 0x89: False}
 _NUMBERS = {0x4A: (_signed, 5), 0x47: (_double, 9), 0x4D: (_short, 3)}  # BININT, BINFLOAT, BININT2
 _FILLED = frozenset({Box, Instance})

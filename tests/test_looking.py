@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 import pytest
+from attacks.led_past import led_past
 
 import checkpoint
-from checkpoint import Checkpointer, CheckpointError, MemoryStore, NotFoundError
+from checkpoint import Checkpointer, CheckpointError, MemoryStore, NotFoundError, UnsafeError
 from checkpoint._outline import outlined, path_at
 from checkpoint._pickling import pickle_into
 from checkpoint._raw import raw_of
@@ -452,3 +453,22 @@ def test_what_is_no_pickle_is_refused(data: bytes) -> None:
     for look in (outlined, raw_of):
         with pytest.raises(CheckpointError):
             look(data)
+
+
+@pytest.mark.parametrize("protocol", [0, 5])
+@pytest.mark.parametrize("kind", [dict.fromkeys, set, frozenset])
+def test_keys_of_one_hash_are_no_records(kind: Any, protocol: int) -> None:
+    one_hash = kind(range(0, 100 * sys.hash_info.modulus, sys.hash_info.modulus))
+    with pytest.raises(UnsafeError, match="keys of which too many have one hash, at byte"):
+        checkpoint.raw(io.BytesIO(pickle.dumps(one_hash, protocol)))
+
+
+def test_keys_that_are_led_past_each_other_are_no_records() -> None:
+    with pytest.raises(UnsafeError, match="keys that were chosen to collide, at byte"):
+        checkpoint.raw(io.BytesIO(pickle.dumps(dict.fromkeys(led_past(1000)))))
+
+
+@pytest.mark.parametrize("kind", [dict.fromkeys, set, frozenset])
+def test_many_keys_that_nobody_chose_are_records(kind: Any) -> None:
+    for keys in (range(20_000), [n * 1000.5 for n in range(5000)], [(n, "x") for n in range(500)]):
+        assert checkpoint.raw(io.BytesIO(pickle.dumps(kind(keys)))) == kind(keys)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from attacks.led_past import led_past
 from attacks.streams import (
     EMPTY_DICT,
     EMPTY_LIST,
@@ -373,6 +374,21 @@ def test_too_many_keys_with_one_hash_are_refused(kind: str) -> None:
     with pytest.raises(UnsafeError, match="keys with one hash"):
         verified(stream(filled))
     verified(stream(added(push(set()), *keys[:10])))
+
+
+def test_an_instance_is_made_of_a_class_above_the_mark() -> None:
+    whole = b")\x81\x94}\x94(\x8c\x01aNub"  # as picklers write it
+    first = named(mine("Plain")) + MEMOIZE + whole
+    assert verified(stream(Op(first + MARK + got(0) + whole + b"t\x86"))).objects == 2
+    without_state = whole[:-1] + pickle.POP
+    assert verified(stream(Op(first + got(0) + without_state + b"\x86"))).objects == 2
+    with pytest.raises(FormatError, match="what is not there"):
+        verified(stream(Op(first + got(0) + MARK + without_state + b"t\x87")))
+
+
+def test_keys_that_are_led_past_each_other_are_refused() -> None:
+    with pytest.raises(UnsafeError, match="keys that were chosen to collide"):
+        verified(stream(dict.fromkeys(led_past(1000))))
 
 
 def test_many_keys_whose_hash_is_unknown_are_looked_at_while_they_are_put() -> None:

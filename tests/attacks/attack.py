@@ -9,8 +9,8 @@ from typing import Any
 from attrs import frozen
 
 # A stream goes through each of these doors; what they are is in `doors.py`.
-STREAM = ("bare", "file", "repository", "inspect")
-FILE = ("bare", "inspect")
+STREAM = ("bare", "file", "repository", "inspect", "raw")
+FILE = ("bare", "inspect", "raw")
 STORE = ("store",)
 SCENARIO = ("scenario",)
 

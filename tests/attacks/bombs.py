@@ -11,6 +11,7 @@ from typing import Any
 
 import zstandard
 from attacks.attack import FILE, Route
+from attacks.led_past import led_past
 from attacks.streams import (
     EMPTY_SET,
     MEMOIZE,
@@ -33,7 +34,7 @@ from attacks.streams import (
 
 # A repository and a file give their stream to one reader: these take long, and one of them will do.
 BOMBS = Route(
-    "memo, length, set, hash, collision and depth bombs", doors=("bare", "file", "inspect")
+    "memo, length, set, hash, collision and depth bombs", doors=("bare", "file", "inspect", "raw")
 )
 _P = b"\x80\x05"
 PRIME = 2**61 - 1
@@ -587,6 +588,10 @@ BOMBS.add(
     "thousands of colliding keys in many sets of a hundred",
     lambda: stream([added(EMPTY_SET, *_collisions(100)) for _ in range(700)]),
     harmless=True,
+)
+BOMBS.add(
+    "thousands of keys with different hashes that are led past each other",
+    lambda: stream(dict.fromkeys(led_past(1000))),
 )
 BOMBS.add(
     "thousands of colliding keys of a power of two's multiples",

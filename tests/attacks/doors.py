@@ -41,14 +41,11 @@ def door(which: str, made: Made) -> Callable[[], Any]:
     if which == "repository":
         store = filled(repository(parts))
         return Checkpointer(store, package=PACKAGE).load
+    # What cannot be looked at must say so, but may be loaded elsewhere.
+    if which == "raw":
+        return lambda: checkpoint.raw(io.BytesIO(parts.stream))
     assert which == "inspect"
-    return lambda: _inspected(parts.stream)
-
-
-def _inspected(stream: bytes) -> None:
-    """Look at a file; what cannot be looked at must say so, but may be loaded elsewhere."""
-    str(checkpoint.inspect(io.BytesIO(stream)))
-    checkpoint.raw(io.BytesIO(stream))
+    return lambda: str(checkpoint.inspect(io.BytesIO(parts.stream)))
 
 
 def _looked_through(objects: Mapping[str, bytes]) -> Callable[[], Any]:

@@ -19,6 +19,7 @@ TESTS = Path(__file__).resolve().parents[1]
 _CHILDREN = 2
 MEMORY = 512 << 20
 SECONDS = 2.0
+_MORE = 2  # tries of what was slow
 Ask = tuple[int, str]
 
 
@@ -99,9 +100,9 @@ class Runner:
                 with suppress(queue.Empty):
                     ask = waiting.get_nowait()
                     found = _asked(child, ask)
-                    if found.slow and ask[1] != "pickle":
-                        # A busy machine is not the attack's doing.
-                        found = min(found, _asked(child, ask), key=lambda one: one.harm)
+                    for _ in range(_MORE):  # A busy machine is not the attack's doing.
+                        if found.slow and ask[1] != "pickle":
+                            found = min(found, _asked(child, ask), key=lambda one: one.harm)
                     self._found[ask] = found
         except BaseException as error:
             failed.append(error)

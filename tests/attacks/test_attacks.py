@@ -56,9 +56,9 @@ def test_no_bomb_of_a_sample_gets_through(runner: Runner) -> None:
 
 @pytest.mark.long
 def test_no_bomb_gets_through(runner: Runner) -> None:
-    # `inspect` looks at a stream three times: of a megabyte of opcodes it takes some seconds.
-    doors = ((index, door) for index, attack in _of(_BOMBS) for door in attack.doors)
-    _assert_nothing((ask for ask in doors if ask[1] != "inspect"), runner)
+    _assert_nothing(
+        ((index, door) for index, attack in _of(_BOMBS) for door in attack.doors), runner
+    )
 
 
 def _assert_nothing(asked: Iterable[tuple[int, str]], runner: Runner) -> None:
@@ -75,7 +75,7 @@ def _through(attack: Attack, door: str, outcome: Outcome) -> str:
     """What an attack got away with; empty if nothing."""
     if outcome.harm and not (attack.gone and outcome.ended == "raised MigrationError"):
         return outcome.harm
-    loaded = outcome.ended == "loaded" and not attack.harmless and door != "inspect"
+    loaded = outcome.ended == "loaded" and not attack.harmless and door not in ("inspect", "raw")
     return "it was loaded" if loaded else ""
 
 
