@@ -301,21 +301,21 @@ class Checkpointer:
         Only the stream is read, no array.  `Outline` says more, and its `verdict`
         what a load of it could do.
         """
-        return look.inspect(self._open, self.name, self._asked(version, tag))
+        return look.inspect(self._open, self.name, self._asked(version, tag), self._admit)
 
     def diff(self, old: int, new: int) -> Difference:
         """What was added, removed and changed from version *old* to *new*; nothing is run.
 
         Arrays are compared by their digests, and not read.
         """
-        return look.diff(self._open, (self.name, old), (self.name, new))
+        return look.diff(self._open, (self.name, old), (self.name, new), self._admit)
 
     def raw(self, *, version: int | None = None, tag: str | None = None) -> Any:
         """A version as plain records, to be read though its classes are gone; nothing is run.
 
         An object is a dict that has its class under `__class__`.
         """
-        return look.raw(self._open, self.name, self._asked(version, tag))
+        return look.raw(self._open, self.name, self._asked(version, tag), self._admit)
 
     def _asked(self, version: int | None, tag: str | None) -> int | None:
         if version is not None and tag is not None:
@@ -403,8 +403,7 @@ class Checkpointer:
         if first_bytes(file) != _single_file.MAGIC:
             raise FormatError("not a single-file snapshot")
         keys = self._open.keys
-        admit = partial(check_size, self._terms)
-        manifest, parts = _single_file.read_snapshot(file.read, keys=keys, admit=admit)
+        manifest, parts = _single_file.read_snapshot(file.read, keys=keys, admit=self._admit)
         return self._appended(manifest, parts, provenance=manifest.provenance)
 
     def adopt(self, version: int) -> Snapshot:
@@ -415,8 +414,12 @@ class Checkpointer:
         """
         if not self._open.keys.signs:
             raise ValueError("there is no key to sign with, so it would stay foreign; give key=")
-        manifest, parts = self._open.read(self.name, version, Wish())
+        manifest, parts = self._open.read(self.name, version, Wish(admit=self._admit))
         return self._appended(manifest, parts, provenance="own", parent=version)
+
+    def _admit(self, manifest: Manifest) -> None:
+        """UnsafeError if a stranger's version is larger than `budget` allows."""
+        check_size(self._terms, manifest)
 
     def _appended(self, manifest: Manifest, parts: Sequence[Buffer], **said: Any) -> Snapshot:
         """Append what was read as the next version, its bytes as they are."""

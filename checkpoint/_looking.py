@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
+from checkpoint._allowance import within
 from checkpoint._difference import Difference, difference
 from checkpoint._format import rows_by_part
 from checkpoint._model import Buffer, Manifest, digest
@@ -16,10 +17,14 @@ from checkpoint._repository import Repository
 from checkpoint._verdict import verdict
 from checkpoint.errors import about
 
+Admit = Callable[[Manifest], object]  # raises if a version is not to be read
 
-def inspect(repository: Repository, name: str, version: int | None) -> Outline:
+
+def inspect(
+    repository: Repository, name: str, version: int | None, admit: Admit = within
+) -> Outline:
     """The outline of a version, or of the newest that is whole."""
-    manifest, parts = _read(repository, name, version, Wish(choose=_nothing))
+    manifest, parts = _read(repository, name, version, Wish(choose=_nothing, admit=admit))
     with _about(name, manifest):
         lengths = [part.length for part in manifest.parts[:-1]]
         outline = outlined(parts[-1], lengths)
@@ -28,16 +33,18 @@ def inspect(repository: Repository, name: str, version: int | None) -> Outline:
         return outline
 
 
-def diff(repository: Repository, old: tuple[str, int], new: tuple[str, int]) -> Difference:
+def diff(
+    repository: Repository, old: tuple[str, int], new: tuple[str, int], admit: Admit = within
+) -> Difference:
     """What differs between two versions, each given with its name."""
-    first, one = _source(repository, *old)
-    second, other = _source(repository, *new)
+    first, one = _source(repository, *old, admit)
+    second, other = _source(repository, *new, admit)
     return difference(one, other, _digests(repository, first), _digests(repository, second))
 
 
-def raw(repository: Repository, name: str, version: int | None) -> Any:
+def raw(repository: Repository, name: str, version: int | None, admit: Admit) -> Any:
     """A version as plain records."""
-    manifest, parts = _read(repository, name, version, Wish())
+    manifest, parts = _read(repository, name, version, Wish(admit=admit))
     with _about(name, manifest):
         return raw_of(parts[-1], parts[:-1])
 
@@ -59,8 +66,10 @@ def _nothing(manifest: Manifest, stream: Buffer) -> Container[int]:
     return ()
 
 
-def _source(repository: Repository, name: str, version: int) -> tuple[Manifest, Source]:
-    manifest, parts = repository.read(name, version, Wish(choose=_nothing))
+def _source(
+    repository: Repository, name: str, version: int, admit: Admit
+) -> tuple[Manifest, Source]:
+    manifest, parts = repository.read(name, version, Wish(choose=_nothing, admit=admit))
     with _about(name, manifest):
         return manifest, Source(parts.pop(), [part.length for part in manifest.parts[:-1]])
 

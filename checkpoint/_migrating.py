@@ -15,11 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 from attrs import evolve, field, frozen
 
 from checkpoint._draft import Draft
+from checkpoint._foreign import check_size
 from checkpoint._members import libraries, stamp
 from checkpoint._model import Buffer, Global, Manifest, Snapshot
 from checkpoint._moves import sought
@@ -243,7 +245,8 @@ class _Migrating:
         return new.version
 
     def _read(self, version: int) -> tuple[Manifest, list[Buffer]]:
-        return self._repository.read(self._name, version, Wish())
+        admit = partial(check_size, self._terms)
+        return self._repository.read(self._name, version, Wish(admit=admit))
 
     def _state(self, manifest: Manifest, parts: Sequence[Buffer]) -> Any:
         assert manifest.version is not None

@@ -23,6 +23,7 @@ from checkpoint import (
     IntegrityError,
     MemoryStore,
     MigrationError,
+    Migrations,
     UnsafeError,
 )
 from checkpoint._foreign import opened
@@ -407,3 +408,27 @@ def test_attributes_of_odd_names_can_be_told_and_saved_again(
     str(saves.inspect())
     saves.raw()
     assert vars(saves.load()) == vars(opening(store, key=None).load()) == state
+
+
+@pytest.mark.parametrize("way", ["load", "adopt", "raw", "inspect", "diff", "migrate"])
+def test_the_budget_is_for_every_way_to_read_a_strangers_version(
+    running: Program, way: str
+) -> None:
+    hero = running.module(PACKAGE).Hero()
+    store = strangers(*([hero, number, "a text of a stranger" * 1000] for number in range(2)))
+    migrations = Migrations()
+    if way == "migrate":
+        migrations.rename("program:Hero", "program:Knight")
+        running.release(program=SOURCE.replace("Hero", "Knight"))
+
+    def read(budget: int) -> None:
+        saves = opening(store, budget=budget, migrations=migrations)
+        given = {"diff": (1, 2), "adopt": (1,)}.get(way, ())
+        done = getattr(saves, way)(*given)
+        if way == "migrate":
+            for error in [one.error for one in done if one.error is not None]:
+                raise error
+
+    with pytest.raises(UnsafeError, match="allow it: budget="):
+        read(10_000)
+    read(1 << 20)
