@@ -16,7 +16,7 @@ import pickle
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from itertools import chain
+from itertools import pairwise
 from operator import attrgetter
 
 from attrs import define
@@ -284,7 +284,7 @@ class Disassembly(Program):
         inside, kept = outer[low:], []
         del outer[low:]
         place = 0
-        for entry, following in zip(operands, chain(operands[1:], (at,)), strict=True):
+        for entry, following in pairwise([*operands, at]):
             begin, end = entry & _START, following & _START
             if end - begin <= self._far:
                 continue

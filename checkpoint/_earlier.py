@@ -14,7 +14,7 @@ from checkpoint._writing import Chunk
 from checkpoint.errors import FormatError
 from checkpoint.store import Store
 
-_REST = 8  # saves that go by after renumbering was tried for nothing
+_REST, _LONGEST_REST = 8, 64  # saves that go by after renumbering was tried in vain
 
 
 class Earlier:
@@ -37,13 +37,15 @@ class Earlier:
         self.rows = rows
         self.renumbered = "renumbered" in manifest.parts[-1].transforms
 
-    def may_shift(self) -> bool:
-        """Whether to look for other numbers; not every time where it was for nothing."""
-        rest = self._remembered.rest
-        self._known.numbered[self._name] = evolve(
-            self._remembered, rest=rest - 1 if rest else _REST
-        )
-        return rest == 0
+    def may_shift(self, new: int) -> bool:
+        """Whether to look for other numbers, *new* bytes being new: ever less often if in vain."""
+        known = self._remembered
+        if known.rest and new < 2 * known.vain:
+            self._known.numbered[self._name] = evolve(known, rest=known.rest - 1)
+            return False
+        pause = min(2 * known.pause, _LONGEST_REST) or _REST
+        self._known.numbered[self._name] = evolve(known, rest=pause, pause=pause, vain=new)
+        return True
 
     def numbering(self) -> Numbering | None:
         """How it numbers its objects as stored; it is read back if nobody remembers."""
@@ -53,8 +55,9 @@ class Earlier:
                 found = self._read()
             except FormatError:
                 found = None  # A newer release wrote it.
-            rest = self._remembered.rest
-            self._known.numbered[self._name] = Numbered(chunks, found, rest)
+            self._known.numbered[self._name] = evolve(
+                self._remembered, chunks=chunks, numbering=found
+            )
         return self._remembered.numbering
 
     def remember(self, chunks: Sequence[Chunk | Blob], numbering: Numbering) -> None:

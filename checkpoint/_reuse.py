@@ -34,12 +34,16 @@ INLINE = 4 << 10  # new blobs up to here go into the manifest: one file, one com
 class Numbered:
     """How a stream, told by its chunks, numbers its objects as stored.
 
-    *rest* is how many saves go by before it is asked again whether one was renumbered.
+    *rest* is how many saves go by before it is asked again whether one was
+    renumbered, unless twice the *vain* bytes are new, for which it was asked in
+    vain; *pause* is how long the rest was when it began.
     """
 
     chunks: tuple[str, ...] = ()
     numbering: Numbering | None = None
     rest: int = 0
+    pause: int = 0
+    vain: int = 0
 
 
 class Known:

@@ -24,7 +24,7 @@ from checkpoint._writing import Chunk, Encoder
 
 _LARGE = 1 << 20  # a piece of a stream from here on is cut by itself, uncopied
 _KEPT = 32 << 20  # a stream up to here is kept until it is cut, to be renumbered
-_POOR = 1 / 32  # what is new of a stream, above which it is asked whether it was renumbered
+_POOR = 1 / 256  # what is new of a stream, above which it is asked whether it was renumbered
 _WORTHWHILE = 1 / 2  # of what is new without renumbering
 _TOO_NEW = 1 / 8  # of a stream: a good time to begin again with its own numbers
 
@@ -115,7 +115,8 @@ class StreamCutter:
         *new* is what is new of it as it is, if that is known.
         """
         assert self._earlier is not None and self._kept is not None
-        like = self._earlier.numbering() if new is None or self._earlier.may_shift() else None
+        wanted = new is None or self._earlier.may_shift(new)
+        like = self._earlier.numbering() if wanted else None
         found = None if like is None else renumber(b"".join(self._kept), like)
         if found is None:
             return None

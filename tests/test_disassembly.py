@@ -467,6 +467,12 @@ HOSTILE = {
 }  # fmt: skip
 
 
+def test_a_long_way_from_a_mark_to_nothing_is_gone() -> None:
+    idle = pickle.PROTO + b"\x05"
+    for filled in (b"](%be.", b"}(%bu.", b"](]}(%bue."):
+        shown(idle + filled % (idle * 3000))
+
+
 def test_hostile_streams_take_little_time_and_memory() -> None:
     code = f"import sys; sys.path[:0] = {sys.path!r}; import test_disassembly as t; t.look_at_all()"
     done = subprocess.run(

@@ -172,14 +172,14 @@ def deep_stream(graph: Any) -> bytes:
     return b"".join(pieces)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(graphs(), max_size=9), st.sampled_from(CONTAINERS))
 def test_each_item_alone_is_what_the_whole_load_has_there(values: list[Any], fill: Any) -> None:
     root, steps = fill(values)
     check(root, [(), *((step,) for step in steps)])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(graphs(), st.sampled_from(CONTAINERS), st.sampled_from(CONTAINERS), st.integers(0, 3))
 def test_items_that_share_and_refer_to_the_root_come_with_all_they_need(
     graph: Any, inner: Any, outer: Any, tangled: int
@@ -244,7 +244,7 @@ def _all_of_the_memo(count: int) -> bytes:
     return pickle.MARK + b"".join(entries) + pickle.SETITEMS
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 120))
 def test_what_is_filled_long_after_it_was_made_comes_full(
     chance: random.Random, length: int
@@ -277,7 +277,7 @@ class Known(pickle.Unpickler):
         raise pickle.UnpicklingError("not one of ours")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(graphs(), st.data())
 def test_a_damaged_stream_is_refused_or_cut_like_any_other(graph: Any, data: Any) -> None:
     stream = bytearray(parts({"a": graph, "b": [graph, "text", 1.5]})[0])

@@ -579,7 +579,7 @@ def first_save_that_was_interrupted(program: Program) -> None:
     real = _local.sync_folder
 
     def sync_folder(folder: str) -> None:
-        if folder.endswith("snapshots/main/@") and sys._getframe(1).f_code.co_name == "put":
+        if folder.endswith("snapshots/main/@") and sys._getframe(1).f_code.co_name == "_publish":
             raise KeyboardInterrupt
         real(folder)
 

@@ -400,7 +400,7 @@ def sync_of_the_folder_before_the_name(patch: pytest.MonkeyPatch) -> None:
         real(temp, final)
 
     patch.setattr(_local, "publish", publish)
-    skipping_sync_folder("put")(patch)
+    skipping_sync_folder("_publish")(patch)
 
 
 def write_to_the_final_name(patch: pytest.MonkeyPatch) -> None:
@@ -457,7 +457,7 @@ def trusts_folders_that_exist(patch: pytest.MonkeyPatch) -> None:
 MUTANTS: list[tuple[Mutant, list[str]]] = [
     (no_sync_of_the_file, ["put_into_an_existing_root", "put_without_hard_links"]),
     (sync_of_the_file_after_its_name, ["put_into_an_existing_root", "put_beside_another"]),
-    (skipping_sync_folder("put"), ["put_into_an_existing_root", "put_without_hard_links"]),
+    (skipping_sync_folder("_publish"), ["put_into_an_existing_root", "put_without_hard_links"]),
     (sync_of_the_folder_before_the_name, ["put_into_an_existing_root"]),
     (skipping_sync_folder("_make_durable"), ["put_into_a_fresh_root", "lock_then_put"]),
     (

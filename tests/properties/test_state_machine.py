@@ -392,7 +392,7 @@ class Repository(RuleBasedStateMachine):
 
 TestRepository = Repository.TestCase
 TestRepository.settings = settings(
-    max_examples=120,
+    max_examples=60,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
