@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from blake3 import blake3
 from checkpoint import Checkpointer, IntegrityError, MemoryStore, _stream, keep_last
 from checkpoint._codec import Codec, decode, encode_delta
 from checkpoint._delta import Layout, Track
+from checkpoint._earlier import Earlier
 from checkpoint._format import encode_manifest, pack_key, snapshot_key
 from checkpoint._model import Blob, Manifest, Part, digest
+from checkpoint._reuse import Known
 from checkpoint._writing import Scratch
 
 MIB = 1 << 20
@@ -482,3 +485,29 @@ def test_buffers_keep_their_places_around_a_change(lengths: list[int], expected:
 
 def test_a_codec_says_what_it_stores_as_a_delta() -> None:
     assert Codec("none", 0).encode(b"x" * 1000)[0] == "none"
+
+
+def test_renumbering_is_tried_ever_less_often_where_it_is_in_vain() -> None:
+    like: Any = SimpleNamespace(name="main", parts=[SimpleNamespace(transforms=())])
+    earlier = Earlier(MemoryStore(), Known(), like, [], [])
+    tried = [number for number in range(100) if earlier.may_shift(1000)]
+    assert tried == [0, 9, 26, 59]
+    assert not earlier.may_shift(1999)
+    assert earlier.may_shift(2000)  # Twice as much is new: something else has happened.
+
+
+def test_objects_that_go_here_and_there_cost_about_what_they_were() -> None:
+    chance = random.Random(4)
+    world: list[dict[str, Any]] = []
+    for number in range(20_000):
+        friends = [world[chance.randrange(number)]] if number % 2 else []
+        world.append({"name": f"u{number}", "x": chance.random(), "friends": friends})
+    saves = Checkpointer(MemoryStore())
+    first = saves.save(world)
+    for _ in range(8):
+        doomed = set(chance.sample(range(len(world)), 20))
+        gone = {id(world[at]) for at in doomed}
+        world = [one for at, one in enumerate(world) if at not in doomed]
+        for one in world:
+            one["friends"] = [friend for friend in one["friends"] if id(friend) not in gone]
+        assert saves.save(world).stored < first.stored / 50
