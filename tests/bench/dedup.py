@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import arrays
 import numpy as np
 from attrs import frozen
-from measuring import Bench, Comparison, Target, remove, settle, stored, timed
+from blake3 import blake3
+from measuring import Bench, Comparison, Target, remove, rounds, settle, stored, timed
 from report import Table, compared, size, verdict
 
 from checkpoint import Checkpointer
@@ -90,7 +92,45 @@ def measure(bench: Bench) -> Iterator[Table]:
         "All files that the save adds to the repository, its manifest included.",
         bench, sizes, size,
     )  # fmt: skip
+    yield _looks(state, bench)
     yield _equals(bench)
+
+
+def _looks(state: State, bench: Bench) -> Table:
+    """What any save must take that looks at all bytes, however it does."""
+    views = [array.reshape(-1).view("u8") for array in state.values()]
+
+    def in_two_threads(look: Callable[[Any], object]) -> Callable[[], tuple[float]]:
+        def sample() -> tuple[float]:
+            settle()
+            with ThreadPoolExecutor(2) as pool:
+                return (timed(lambda: list(pool.map(look, views))),)
+
+        return sample
+
+    def first() -> tuple[float]:
+        path = bench.fresh("looks")
+        with Checkpointer(path) as saves:
+            settle()
+            took = timed(saves.save, state)
+        remove(path)
+        return (took,)
+
+    sides = {
+        "BLAKE3 of all bytes, two threads": in_two_threads(lambda view: blake3(view).digest()),
+        "all bytes read once, two threads": in_two_threads(np.bitwise_xor.reduce),
+    }
+    peer, *found = rounds([first, *sides.values()], bench.pairs)
+    return compared(
+        "What it takes to look at all bytes",
+        "Nothing is saved here: these are the least that a second save can take that finds out by "
+        "itself what has changed, by digest or in any other way.",
+        bench,
+        [
+            Comparison(name, "first save", [s[0] for s in ours], [s[0] for s in peer])
+            for name, ours in zip(sides, found, strict=True)
+        ],
+    )
 
 
 def _sample(state: State, change: Change, number: int, bench: Bench) -> Sequence[float]:
