@@ -35,6 +35,7 @@ from checkpoint import (
     _lease,
     _pruning,
     _reuse,
+    _stream,
     _writing,
     keep_last,
 )
@@ -766,6 +767,7 @@ def with_bases_that_nobody_asked_for(patch: pytest.MonkeyPatch) -> None:
 def with_any_pack_for_a_base(patch: pytest.MonkeyPatch) -> None:
     """A base is believed, not checked, where it is read to encode against it."""
     patch.setattr(_delta, "read_blob", _decoded)
+    patch.setattr(_stream, "_POOR", 1)  # Nothing else reads the base, and sees the damage.
 
 
 def _decoded(blob: Any, source: Any) -> Any:
