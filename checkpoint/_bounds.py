@@ -182,16 +182,20 @@ def weak_depth(roots: list[Any]) -> int:
     path: list[Any] = []  # what is in no such component yet
     work: list[_Visit] = []
     for root in map(plain, roots):
-        if type(root) in _HOLDERS and id(root) not in orders:
+        if type(root) in _HOLDERS and not _is_bare(root) and id(root) not in orders:
             work.append(_Visit(root, orders, path))
         while work:
             visit = work[-1]
             if visit.left:
                 part = visit.left.pop()
-                if id(part) in depths:
-                    visit.below = max(visit.below, depths[id(part)])
-                elif id(part) in orders:
-                    visit.lowest = min(visit.lowest, orders[id(part)])
+                if _is_bare(part):
+                    visit.below = max(visit.below, int(part.grant.weak))
+                    continue
+                key = id(part)
+                if key in depths:
+                    visit.below = max(visit.below, depths[key])
+                elif key in orders:
+                    visit.lowest = min(visit.lowest, orders[key])
                 else:
                     work.append(_Visit(part, orders, path))
                 continue
@@ -214,11 +218,25 @@ class _Visit:
     __slots__ = ("at", "below", "left", "lowest", "order")
 
     def __init__(self, value: Any, orders: dict[int, int], path: list[Any]) -> None:
-        held = value if type(value) is tuple else [*parts(value)]
-        self.left = [plain(part) for part in held if type(part) in _HELD]
+        self.left = _held(value)
         self.order = self.lowest = orders[id(value)] = len(orders)
         self.at, self.below = len(path), 0
         path.append(value)
+
+
+def _held(value: Any) -> list[Any]:
+    """What *value* holds that may hold something."""
+    kind = type(value)
+    if kind is Instance:
+        inner: Any = (*value.args, value.state, *(value.items or ()))
+    else:
+        inner = value if kind is tuple else value.items
+    return [plain(part) for part in inner if type(part) in _HELD]
+
+
+def _is_bare(value: Any) -> bool:
+    """Whether it is an instance that holds nothing, of which there may be very many."""
+    return type(value) is Instance and not (value.args or value.items) and value.state is None
 
 
 def _is_weak(value: Any) -> bool:

@@ -78,6 +78,7 @@ class _Reader:
         self._under: list[list[Any]] = []  # what is below each mark
         self._memo: list[Any] = []
         self._guard = Guard()
+        self._left = _COPIES + 8 * len(data)  # bytes that may be copied of what is in the memo
 
     def read(self) -> Any:
         try:
@@ -227,6 +228,18 @@ class _Reader:
         self._put(target, elements, is_set=True)
         return elements
 
+    def _copy(self, *parts: Any) -> None:
+        """Count what is copied: of what is recalled again and again there would be no end."""
+        for part in parts:
+            if isinstance(part, (list, dict)):
+                self._left -= _ENTRY * len(part)
+            elif isinstance(part, (bytes, bytearray, str)):
+                self._left -= len(part)
+        if self._left < 0:
+            error = UnsafeError(f"it copies the same again and again, at byte {self._at:,}")
+            error.offset = self._at
+            raise error
+
     def _put(self, target: Any, keys: list[Any], *, is_set: bool) -> None:
         """Refuse keys that were chosen to collide; those of few, or of texts alone, are not."""
         if len(target) + len(keys) > MAX_COLLISIONS and not _RANDOM.issuperset(map(type, keys)):
@@ -248,6 +261,7 @@ class _Reader:
             target |= array(data, dtype, shape, "F" if fortran else "C")
             del target["__args__"]
             return
+        self._copy(*state if fits(state, 2) else (state,))
         attributes = attributes_of(state)
         if attributes is None or "__state__" in target:
             target["__state__"] = state
@@ -259,6 +273,7 @@ class _Reader:
     def _call(self, called: Any, args: Any, kwargs: Any = None) -> None:
         name = called.get("__global__") if isinstance(called, Record) else None
         if name in PLAIN and isinstance(args, tuple):
+            self._copy(*args)
             if name in _SETS and fits(args, 1) and type(args[0]) is list:
                 self._put([], [*filter(can_be_hashed, args[0])], is_set=True)
             value = PLAIN[name](args)
@@ -349,6 +364,7 @@ _EMPTY: dict[int, Callable[[], Any]] = {
     pickle.EMPTY_DICT[0]: dict,
     pickle.EMPTY_SET[0]: set,
 }
+_COPIES, _ENTRY = 1 << 20, 16
 _SETS = frozenset({"builtins:set", "builtins:frozenset"})
 _RANDOM = frozenset({str, bytes, Record})  # whose hashes nobody foresees
 _EXTENSIONS = pickle.EXT1 + pickle.EXT2 + pickle.EXT4

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 import pytest
+from attacks.catalogue import ATTACKS
 from attacks.led_past import led_past
 
 import checkpoint
@@ -472,3 +473,17 @@ def test_keys_that_are_led_past_each_other_are_no_records() -> None:
 def test_many_keys_that_nobody_chose_are_records(kind: Any) -> None:
     for keys in (range(20_000), [n * 1000.5 for n in range(5000)], [(n, "x") for n in range(500)]):
         assert checkpoint.raw(io.BytesIO(pickle.dumps(kind(keys)))) == kind(keys)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bytes of the stream that each of 10,000 bytearrays copies",
+        "a dict of the stream that each of 2,000 instances takes as its state",
+        "items that each of 2,000 frozensets copies",
+    ],
+)
+def test_what_is_copied_again_and_again_is_no_record(name: str) -> None:
+    (made,) = [attack.make() for attack in ATTACKS if attack.name == name]
+    with pytest.raises(UnsafeError, match="copies the same again and again, at byte"):
+        checkpoint.raw(io.BytesIO(made))
