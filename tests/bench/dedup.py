@@ -117,7 +117,9 @@ def _looks(state: State, bench: Bench) -> Table:
         return (took,)
 
     sides = {
-        "BLAKE3 of all bytes, two threads": in_two_threads(lambda view: blake3(view.view("u1")).digest()),
+        "BLAKE3 of all bytes, two threads": in_two_threads(
+            lambda view: blake3(view.view("u1")).digest()
+        ),
         "all bytes read once, two threads": in_two_threads(np.bitwise_xor.reduce),
     }
     peer, *found = rounds([first, *sides.values()], bench.pairs)
