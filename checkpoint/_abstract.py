@@ -31,6 +31,7 @@ Granted = Callable[[str, str], Grant]
 
 MAX_INTEGER = 1 << 16  # bytes
 _SHORT = 1024  # bytes up to here are looked at
+_LONGEST_NAME = 1024
 
 # What one value takes at least, and what a set, a dict and an instance take more.
 LEAST, ENTRY, _SET, DICT, LIST, INSTANCE = 32, 48, 216, 100, 64, 100
@@ -145,17 +146,10 @@ class Abstract(Bounds):
 
     # --- the opcodes that are not met often ---------------------------------
 
-    def _append(self, op: int, at: int) -> int:
-        stack = self.stack
-        if len(stack) - self.floor < 2:
-            underflow()
-        item = stack.pop()
-        self.fill(0x65, stack[-1], [item])
-        return at + 1
-
-    def _set_item(self, op: int, at: int) -> int:
-        pair = self._operands(2)
-        self.fill(0x75, self.stack[-1] if len(self.stack) > self.floor else underflow(), pair)
+    def _fill_one(self, op: int, at: int) -> int:
+        count, op = _OF_MANY[op]
+        items = self._operands(count)
+        self.fill(op, self.stack[-1] if len(self.stack) > self.floor else underflow(), items)
         return at + 1
 
     def _short_tuple(self, op: int, at: int) -> int:
@@ -248,6 +242,8 @@ class Abstract(Bounds):
         module, qualname = self._operands(2)
         if type(module) is not str or type(qualname) is not str:
             self.refuse("a global is named by what is no text")
+        if len(module) + len(qualname) > _LONGEST_NAME:
+            self.refuse(f"a global with a name of {len(module) + len(qualname):,} characters")
         name = module, qualname
         found = self.grants.get(name)
         if found is None:
@@ -334,8 +330,7 @@ class Abstract(Bounds):
         if not grant.verbs & Verb.BUILD or target.built:
             again = " again" if target.built else ""
             self.refuse(f"BUILD sets the state of {told(target)}{again}", grant)
-        if not self.used.get(id(grant), 0) & Verb.BUILD:
-            self._use(grant, Verb.BUILD)
+        self._use(grant, Verb.BUILD)
         if type(state) is Box:
             self.spent += ENTRY * len(state.items)
         else:
@@ -424,9 +419,10 @@ def underflow() -> NoReturn:
 _PERSISTENT = Grant("a persistent id", None)
 _BOXES = {0x75: "dict", 0x65: "list", 0x90: "set"}
 _FILLS = {0x75: Verb.ENTRIES, 0x65: Verb.ITEMS, 0x90: Verb.ELEMENTS}
+_OF_MANY = {pickle.APPEND[0]: (1, 0x65), pickle.SETITEM[0]: (2, 0x75)}  # as if by a mark
 _RARE = {
-    pickle.APPEND: "_append",
-    pickle.SETITEM: "_set_item",
+    pickle.APPEND: "_fill_one",
+    pickle.SETITEM: "_fill_one",
     pickle.TUPLE: "_tuple",
     pickle.TUPLE1: "_short_tuple",
     pickle.TUPLE2: "_short_tuple",

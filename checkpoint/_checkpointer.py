@@ -228,7 +228,7 @@ class Checkpointer:
             raise TypeError("give one of version, tag and best")
         path = () if only is None else only if isinstance(only, tuple) else (only,)
         wanted = Wanted(path, self._terms)
-        wish = Wish(progress, lazy, None if only is None else wanted.choose, wanted.admit)
+        wish = Wish(progress, lazy, None if only is None else wanted.choose, self._admit)
         try:
             manifest, parts = self._read(version, tag, best, wish)
         except NotFoundError:

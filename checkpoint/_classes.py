@@ -65,15 +65,8 @@ def of_class(cls: type, name: str, is_ours: Ours) -> Grant:
     if issubclass(cls, BaseException):
         return _of_error(cls, name)
     if _is_named_tuple(cls):
-        return Grant(
-            name,
-            cls,
-            Verb.NEW | Verb.BUILD,
-            None,
-            _fields_of(cls),
-            states.StateOf(cls),
-            _hashing(cls),
-        )
+        verbs, build = Verb.NEW | Verb.BUILD, states.StateOf(cls)
+        return Grant(name, cls, verbs, None, _fields_of(cls), build, _hashing(cls))
     return _of_plain(cls, name)
 
 

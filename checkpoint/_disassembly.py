@@ -24,7 +24,11 @@ from attrs import define
 from checkpoint._model import Buffer
 from checkpoint._spans import (
     ATOMS,
+    FILLS,
     GETS,
+    OWNER,
+    START,
+    TO_MARK,
     WIDTHS,
     Item,
     Machine,
@@ -41,16 +45,6 @@ _NEAR = 48  # ... and this much within a value that is open already
 _NEVER = 1 << 62
 _MANY = 16
 
-_OWNER = 40
-_START = (1 << _OWNER) - 1
-
-_TO_MARK = 255
-_FILLS = bytes(
-    {pickle.APPEND[0]: 1, pickle.SETITEM[0]: 2, pickle.BUILD[0]: 1}.get(
-        op, _TO_MARK if op in pickle.APPENDS + pickle.SETITEMS + pickle.ADDITEMS else 0
-    )
-    for op in range(256)
-)
 _MAKES_FROM_MARK = pickle.TUPLE + pickle.FROZENSET + pickle.OBJ
 _MARK, _MEMOIZE = pickle.MARK[0], pickle.MEMOIZE[0]
 _PROTO, _FRAME = pickle.PROTO[0], pickle.FRAME[0]
@@ -82,7 +76,6 @@ _ROW_OPCODES = rb"\((?:%b(?:%b|j.{4}))*+%b[eu\x90]" % (
 )
 _ROW = re.compile(_ROW_OPCODES, re.DOTALL)
 _OBJECT = re.compile(rb"(h.|j.{4})%b%bb" % (re.escape(_NEW_INSTANCE[:-1]), _ROW_OPCODES), re.DOTALL)
-
 
 _START_OF = attrgetter("start")
 
@@ -123,7 +116,7 @@ class Disassembly(Program):
     def _run(self, at: int, stop: int) -> int:
         # One loop: this is where the time goes.
         data, memo, stack, marks, far = self.data, self.memo, self.stack, self._marks, self._far
-        push, atoms, widths, gets, fills = stack.append, ATOMS, WIDTHS, GETS, _FILLS
+        push, atoms, widths, gets, fills = stack.append, ATOMS, WIDTHS, GETS, FILLS
         while at < stop:
             op = data[at]
             if size := gets[op]:
@@ -131,19 +124,19 @@ class Disassembly(Program):
                 if data[at + size : at + size + 6] == _NEW_INSTANCE and (end := self._objects(at)):
                     at = end
                     continue
-                push(at | index + 1 << _OWNER)
+                push(at | index + 1 << OWNER)
                 at += size
             elif size := atoms[op]:
                 push(at)
                 at += size
             elif op == _MEMOIZE:
-                if len(stack) <= marks[-1] or stack[-1] > _START:
+                if len(stack) <= marks[-1] or stack[-1] > START:
                     _broken("what cannot be put into the memo is put there", at)
                 memo.starts.append(stack[-1])
                 memo.puts.append(at)
                 at += 1
                 memo.ends.append(at)
-                stack[-1] |= len(memo.puts) << _OWNER
+                stack[-1] |= len(memo.puts) << OWNER
             elif width := widths[op]:
                 push(at)
                 at += 1 + width + int.from_bytes(data[at + 1 : at + 1 + width], "little")
@@ -155,15 +148,15 @@ class Disassembly(Program):
                 marks.append(len(stack))
                 at += 1
             elif taken := fills[op]:
-                first = marks.pop() if taken == _TO_MARK else len(stack) - taken
-                slot = first - 2 if taken == _TO_MARK else first - 1
+                first = marks.pop() if taken == TO_MARK else len(stack) - taken
+                slot = first - 2 if taken == TO_MARK else first - 1
                 if slot < marks[-1]:
                     _broken("what is not there is filled", at)
                 step = None
                 if slot == 0:
                     step = Step(op, at, array("Q", stack[first:]))
                     self.filled.append(step)
-                if at - (stack[slot + 1] & _START) > far:
+                if at - (stack[slot + 1] & START) > far:
                     self._note(op, at, slot + 1, first, step)
                 del stack[slot + 1 :]
                 at += 1
@@ -183,11 +176,11 @@ class Disassembly(Program):
 
     def _fill(self, entry: int, end: int) -> None:
         """Note that a value was filled up to *end*."""
-        if index := entry >> _OWNER:
-            if self.memo.starts[index - 1] == entry & _START:
+        if index := entry >> OWNER:
+            if self.memo.starts[index - 1] == entry & START:
                 self.memo.ends[index - 1] = end
             else:
-                self._fill_recalled(index - 1, (entry & _START, end))
+                self._fill_recalled(index - 1, (entry & START, end))
 
     def _flat(self, at: int) -> int:
         """Go over a short row of plain values and what it fills; the place after it, or 0."""
@@ -214,7 +207,7 @@ class Disassembly(Program):
                 break
             if first - at > 2:  # A number of one byte is in a memo of 256.
                 self._recalled(at, 5, count)
-            push(at | count + 1 << _OWNER)
+            push(at | count + 1 << OWNER)
             start_at(at)
             start_at(first + 3)
             put_at(first + 2)
@@ -267,7 +260,7 @@ class Disassembly(Program):
     def _make(self, op: int, at: int, slot: int, first: int) -> None:
         if slot < self._marks[-1]:
             _broken("an opcode takes what is not there", at)
-        if at - (self.stack[slot] & _START) > self._far:
+        if at - (self.stack[slot] & START) > self._far:
             self._note(op, at, slot, first, None)
         super()._make(op, at, slot, first)
 
@@ -275,17 +268,17 @@ class Disassembly(Program):
 
     def _note(self, op: int, at: int, slot: int, first: int, step: Step | None) -> None:
         """Set landmarks in what an opcode takes: from *slot* on, the operands from *first* on."""
-        start = self.stack[slot] & _START
+        start = self.stack[slot] & START
         outer = self._outer
         if self._is_deep_nest(start, at + 1):
             return
         operands = self.stack[first:]
-        low = bisect_left(outer, start, key=_START_OF) if outer else 0
+        low = bisect_left(outer, start, key=_START_OF)
         inside, kept = outer[low:], []
         del outer[low:]
         place = 0
         for entry, following in pairwise([*operands, at]):
-            begin, end = entry & _START, following & _START
+            begin, end = entry & START, following & START
             if end - begin <= self._far:
                 continue
             while place < len(inside) and inside[place].start < begin:
@@ -340,7 +333,7 @@ class Disassembly(Program):
 
     def opened(self, item: Item) -> Machine:
         """How *item* is made and filled."""
-        if item == self.root and item.start == self.stack[0] & _START:
+        if item == self.root and item.start == self.stack[0] & START:
             return self
         block = self._block
         if block is not None and block.covers(item):
@@ -384,14 +377,14 @@ class _Opening(Disassembly):
         while at < stop:
             op = data[at]
             if size := GETS[op]:
-                stack.append(at | self._recalled(at, size, count) + 1 << _OWNER)
+                stack.append(at | self._recalled(at, size, count) + 1 << OWNER)
                 at += size
             elif size := ATOMS[op]:
                 stack.append(at)
                 at += size
             elif op == _MEMOIZE:
                 count += 1
-                stack[-1] |= count << _OWNER
+                stack[-1] |= count << OWNER
                 at += 1
             elif width := WIDTHS[op]:
                 stack.append(at)
@@ -400,13 +393,13 @@ class _Opening(Disassembly):
                 stack.append(at)
                 marks.append(len(stack))
                 at += 1
-            elif taken := _FILLS[op]:
-                first = marks.pop() if taken == _TO_MARK else len(stack) - taken
-                slot = first - 2 if taken == _TO_MARK else first - 1
+            elif taken := FILLS[op]:
+                first = marks.pop() if taken == TO_MARK else len(stack) - taken
+                slot = first - 2 if taken == TO_MARK else first - 1
                 step = Step(op, at, array("Q", stack[first:])) if slot == 0 else None
                 if step is not None:
                     self.filled.append(step)
-                if at - (stack[slot + 1] & _START) > self._far:
+                if at - (stack[slot + 1] & START) > self._far:
                     self._note(op, at, slot + 1, first, step)
                 del stack[slot + 1 :]
                 at += 1
@@ -417,7 +410,7 @@ class _Opening(Disassembly):
     def _leap(self, mark: Landmark) -> None:
         stack, step = self.stack, mark.step
         if step is None:
-            stack.append(mark.start | mark.index + 1 << _OWNER)
+            stack.append(mark.start | mark.index + 1 << OWNER)
         elif step.opcode in _MAKES_FROM_MARK:
             if not stack:
                 self.made, self.filled = step, []

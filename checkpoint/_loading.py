@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
-from checkpoint._foreign import check_size, opened_version, strangers
+from checkpoint._foreign import opened_version, strangers
 from checkpoint._model import Buffer, Manifest
 from checkpoint._selecting import Selection, select, walk
 from checkpoint._upgrading import Loading, Terms
@@ -40,10 +40,6 @@ class Wanted:
         except SerializationError:
             return range(sys.maxsize)
         return self._selection.buffers
-
-    def admit(self, manifest: Manifest) -> None:
-        """UnsafeError if what a stranger's manifest says is too large to be read."""
-        check_size(self._terms, manifest)
 
     def loaded(
         self,

@@ -10,16 +10,12 @@ from __future__ import annotations
 import pickle
 from typing import Any, NoReturn
 
-from checkpoint._spans import ATOMS, GETS, TAKES, WIDTHS, run_end
+from checkpoint._spans import ATOMS, EXTENSIONS, SIZES, WIDTHS, run_end
 from checkpoint.errors import FormatError
 
 _PIECE = 1 << 20  # no more is taken in one read, whatever an opcode promises
 _AHEAD = 64 << 10  # is read at once of a file that can go back
 
-_ALONE = pickle.MARK + pickle.POP + pickle.POP_MARK + pickle.DUP + pickle.STOP + pickle.MEMOIZE
-_ALONE += pickle.LIST + pickle.DICT + pickle.TUPLE + pickle.FROZENSET + pickle.OBJ + pickle.BUILD
-_ALONE += pickle.APPEND + pickle.APPENDS + pickle.SETITEM + pickle.SETITEMS + pickle.ADDITEMS
-_ALONE += pickle.NEXT_BUFFER
 _FRAME, _STOP = pickle.FRAME[0], pickle.STOP[0]
 
 
@@ -29,9 +25,9 @@ def _sizes(opcodes: dict[int, int]) -> bytes:
 
 # Of each opcode: its size but for a payload, and the width of the payload's length; how many lines.
 _HEADS = _sizes(
-    {op: size for table in (ATOMS, GETS) for op, size in enumerate(table) if size}
-    | {op: 1 for op, taken in enumerate(TAKES) if taken}
-    | dict.fromkeys(_ALONE, 1)
+    {op: size for op, size in enumerate(SIZES) if size}
+    | {op: ATOMS[op] for op in EXTENSIONS}
+    | dict.fromkeys(pickle.STOP + pickle.DUP + pickle.LIST + pickle.DICT, 1)
     | {pickle.PROTO[0]: 2, pickle.BINPUT[0]: 2, pickle.LONG_BINPUT[0]: 5}
 )
 _WIDTHS = _sizes(

@@ -43,10 +43,11 @@ from checkpoint._records import (
     global_record,
     is_plain,
     is_unbuilt_array,
+    parts_of,
     rebuilt,
 )
 from checkpoint._selecting import CONSTANTS
-from checkpoint._spans import ATOMS, WIDTHS
+from checkpoint._spans import ATOMS, EXTENSIONS, WIDTHS
 from checkpoint._translating import legible
 from checkpoint.errors import FormatError, UnsafeError
 
@@ -54,7 +55,8 @@ from checkpoint.errors import FormatError, UnsafeError
 def raw_of(data: Buffer, buffers: Sequence[Buffer] | None = None) -> Any:
     """The graph of a pickle of any protocol, as plain records; nothing is imported or run.
 
-    FormatError if it is no whole pickle, UnsafeError for keys that were chosen to collide.
+    FormatError if it is no whole pickle.  UnsafeError for keys that were chosen to
+    collide, and for much that would be copied again and again.
     """
     data = data if isinstance(data, (bytes, bytearray)) else bytes(data)
     if data[:2] not in (pickle.PROTO + b"\x04", pickle.PROTO + b"\x05"):
@@ -120,7 +122,7 @@ class _Reader:
             return CONSTANTS[op]
         if op in _EMPTY:
             return _EMPTY[op]()
-        if op in _EXTENSIONS:
+        if op in EXTENSIONS:
             code = int.from_bytes(self._data[first:end], "little")
             found = copyreg._inverted_registry.get(code)  # type: ignore[attr-defined]
             return global_record(":".join(found) if found else f"extension {code}")
@@ -204,8 +206,8 @@ class _Reader:
             self._refuse("what is no dict is given entries")
         elif "__class__" in target:
             target["__entries__"].extend(pairs)
-        elif all(is_plain(key) for key, _ in pairs):
-            self._put(target, [key for key, _ in pairs], is_set=False)
+        elif all(map(is_plain, flat[::2])):
+            self._put(target, flat[::2], is_set=False)
             target.update(pairs)
         else:
             kept = [*target.items(), *pairs]
@@ -229,16 +231,18 @@ class _Reader:
         return elements
 
     def _copy(self, *parts: Any) -> None:
-        """Count what is copied: of what is recalled again and again there would be no end."""
+        """Count what is copied: of what is recalled again and again there would be no end.
+
+        All that a stream holds may be copied once.
+        """
         for part in parts:
-            if isinstance(part, (list, dict)):
-                self._left -= _ENTRY * len(part)
-            elif isinstance(part, (bytes, bytearray, str)):
-                self._left -= len(part)
+            if isinstance(part, (list, tuple, dict, str, bytes, bytearray)):
+                self._left -= _SIZES.get(type(part), 1) * len(part)
         if self._left < 0:
-            error = UnsafeError(f"it copies the same again and again, at byte {self._at:,}")
-            error.offset = self._at
-            raise error
+            raise self._unsafe("it copies the same again and again")
+
+    def _unsafe(self, what: str) -> UnsafeError:
+        return UnsafeError(f"{what}, at byte {self._at:,}", offset=self._at)
 
     def _put(self, target: Any, keys: list[Any], *, is_set: bool) -> None:
         """Refuse keys that were chosen to collide; those of few, or of texts alone, are not."""
@@ -247,9 +251,7 @@ class _Reader:
                 before = () if self._guard.knows(target) else target
                 self._guard.add(target, [*before, *keys], is_set=is_set)
             except UnsafeError as error:
-                error.offset = self._at
-                error.args = (f"{error}, at byte {self._at:,}",)
-                raise
+                raise self._unsafe(str(error)) from None
 
     def _build(self) -> None:
         target, state = self._taken_last(2)
@@ -261,7 +263,7 @@ class _Reader:
             target |= array(data, dtype, shape, "F" if fortran else "C")
             del target["__args__"]
             return
-        self._copy(*state if fits(state, 2) else (state,))
+        self._copy(*(part for part in parts_of(state) if isinstance(part, dict)))
         attributes = attributes_of(state)
         if attributes is None or "__state__" in target:
             target["__state__"] = state
@@ -273,14 +275,16 @@ class _Reader:
     def _call(self, called: Any, args: Any, kwargs: Any = None) -> None:
         name = called.get("__global__") if isinstance(called, Record) else None
         if name in PLAIN and isinstance(args, tuple):
-            self._copy(*args)
-            if name in _SETS and fits(args, 1) and type(args[0]) is list:
+            is_set = name in _SETS
+            self._copy(*(arg for arg in args if is_set or not isinstance(arg, list)))
+            if is_set and fits(args, 1) and type(args[0]) is list:
                 self._put([], [*filter(can_be_hashed, args[0])], is_set=True)
             value = PLAIN[name](args)
             if value is not None:
                 self._stack.append(value)
                 return
         if name in REBUILDERS and isinstance(args, tuple) and args:
+            self._copy(args, *(arg for arg in args if isinstance(arg, dict)))
             self._stack.append(rebuilt(name, args))
             return
         record = Record({"__class__": name if name is not None else called})
@@ -304,6 +308,7 @@ class _Reader:
         module, qualname = self._taken_last(2)
         if not isinstance(module, str) or not isinstance(qualname, str):
             self._refuse("a global is named by what is no string")
+        self._copy(module, qualname)
         self._stack.append(global_record(f"{module}:{qualname}"))
 
     def _persistent(self) -> None:
@@ -364,10 +369,10 @@ _EMPTY: dict[int, Callable[[], Any]] = {
     pickle.EMPTY_DICT[0]: dict,
     pickle.EMPTY_SET[0]: set,
 }
-_COPIES, _ENTRY = 1 << 20, 16
+_COPIES = 1 << 20
+_SIZES: dict[type, int] = {list: 8, tuple: 8, dict: 16, Record: 16}  # of each that it holds
 _SETS = frozenset({"builtins:set", "builtins:frozenset"})
 _RANDOM = frozenset({str, bytes, Record})  # whose hashes nobody foresees
-_EXTENSIONS = pickle.EXT1 + pickle.EXT2 + pickle.EXT4
 
 
 def _text(payload: bytes) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -17,6 +18,8 @@ RESERVED = frozenset(
 
 # A key of more values than this, or deeper, is not hashed: shared tuples could be endless.
 _LARGEST_KEY, _DEEPEST_KEY = 1024, 16
+
+_A_DTYPE = re.compile("[fiucbSUmMO][0-9]{1,20}").fullmatch
 
 
 class Record(dict[str, Any]):
@@ -72,13 +75,18 @@ def can_be_hashed(key: Any) -> bool:
 def attributes_of(state: Any) -> dict[str, Any] | None:
     """The attributes that a state gives: a dict, or a pair of one and one for slots, or None."""
     found: dict[str, Any] = {}
-    for part in state if type(state) is tuple and len(state) == 2 else (state,):
+    for part in parts_of(state):
         if part is None:
             continue
         if type(part) is not dict or not all(map(_is_attribute, part)):
             return None
         found |= part
     return found
+
+
+def parts_of(state: Any) -> tuple[Any, ...]:
+    """The attributes and the slots of a state, if these are two; else the state."""
+    return state if type(state) is tuple and len(state) == 2 else (state,)
 
 
 def _is_attribute(key: Any) -> bool:
@@ -140,7 +148,7 @@ def _dtype(dtype: Any) -> Any:
         return dtype
     args, state = dtype.get("__args__"), dtype.get("__state__")
     code = args[0] if fits(args, 1) else None
-    if type(code) is not str or not (code[1:].isdecimal() and code[0] in "fiucbSUmMO"):
+    if type(code) is not str or not _A_DTYPE(code):
         return dtype
     order = state[1] if fits(state, 2) and state[1] in ("<", ">") else "|"
     return dtype if code[0] in "mMO" else f"{order}{code}"

@@ -58,38 +58,41 @@ TAKES = _sizes(
 )
 
 # How many operands go into the value below them, if not all down to the mark.
-_TO_MARK = 255
-_FILLS = _sizes(
+TO_MARK = 255
+FILLS = _sizes(
     {pickle.APPEND: 1, pickle.SETITEM: 2, pickle.BUILD: 1}
-    | dict.fromkeys((pickle.APPENDS, pickle.SETITEMS, pickle.ADDITEMS), _TO_MARK)
+    | dict.fromkeys((pickle.APPENDS, pickle.SETITEMS, pickle.ADDITEMS), TO_MARK)
 )
 _TAKES_TO_MARK = pickle.TUPLE + pickle.FROZENSET
 
 # The whole length of an opcode that recalls something.
 GETS = _sizes({pickle.BINGET: 2, pickle.LONG_BINGET: 5})
 
+# The whole length of each opcode that always has one, but for those of names by number.
+EXTENSIONS = pickle.EXT1 + pickle.EXT2 + pickle.EXT4
+_ALONE = pickle.MARK + pickle.POP + pickle.POP_MARK + pickle.MEMOIZE + pickle.NEXT_BUFFER
+_ALONE += pickle.OBJ + _TAKES_TO_MARK
+SIZES = bytes(
+    ATOMS[op] * (op not in EXTENSIONS) or GETS[op] or bool(TAKES[op] or FILLS[op] or op in _ALONE)
+    for op in range(256)
+)
+
 _MARK, _POP, _POP_MARK = pickle.MARK[0], pickle.POP[0], pickle.POP_MARK[0]
 _MEMOIZE, _NEXT_BUFFER = pickle.MEMOIZE[0], pickle.NEXT_BUFFER[0]
 _TUPLE2, _REDUCE = pickle.TUPLE2[0], pickle.REDUCE[0]
 
-_ALONE = pickle.MARK + pickle.POP + pickle.POP_MARK + pickle.MEMOIZE + pickle.NEXT_BUFFER
-_ALONE += pickle.OBJ + _TAKES_TO_MARK
-_EXTENSIONS = pickle.EXT1 + pickle.EXT2 + pickle.EXT4
-
 
 def _of_size(size: int) -> bytes:
     """What matches an opcode of this size, whatever its argument is."""
-    one = bytes(op for op in range(256) if TAKES[op] or _FILLS[op] or op in _ALONE)
-    more = bytes(op for op in range(256) if size == (ATOMS[op] or GETS[op]))
-    found = [op for op in one * (size == 1) + more if op not in _EXTENSIONS]
-    return b"[%b]" % re.escape(bytes(found)) + (b"+" if size == 1 else b".{%d}" % (size - 1))
+    found = re.escape(bytes(op for op in range(256) if SIZES[op] == size))
+    return b"[%b]" % found + (b"+" if size == 1 else b".{%d}" % (size - 1))
 
 
 _RUN = re.compile(b"(?:%b)*+" % b"|".join(map(_of_size, (1, 2, 3, 5, 9))), re.DOTALL)
 
 # A stack entry is one int: where its span starts, and above that one more than its memo index.
-_OWNER = 40
-_START = (1 << _OWNER) - 1
+OWNER = 40
+START = (1 << OWNER) - 1
 
 
 @frozen
@@ -171,36 +174,36 @@ class Machine:
                     malformed("what is not in the memo is recalled", at)
                 get(at)
                 recall(index)
-                push(at | index + 1 << _OWNER)
+                push(at | index + 1 << OWNER)
                 at += size
             elif op == _MEMOIZE:
                 entry = stack[-1]
-                if entry > _START:
+                if entry > START:
                     malformed("what is in the memo is put there again", at)
                 memo.starts.append(entry)
                 memo.puts.append(at)
                 count += 1
-                stack[-1] = entry | count << _OWNER
+                stack[-1] = entry | count << OWNER
                 at += 1
                 memo.ends.append(at)
             elif op == _MARK:
                 push(at)
                 marks.append(len(stack))
                 at += 1
-            elif taken := _FILLS[op]:
-                first = marks.pop() if taken == _TO_MARK else len(stack) - taken
-                slot = first - 2 if taken == _TO_MARK else first - 1
+            elif taken := FILLS[op]:
+                first = marks.pop() if taken == TO_MARK else len(stack) - taken
+                slot = first - 2 if taken == TO_MARK else first - 1
                 if slot < marks[-1]:
                     malformed("what is not there is filled", at)
                 if slot == 0:
                     self.filled.append(Step(op, at, array("Q", stack[first:])))
                 del stack[slot + 1 :]
                 at += 1
-                if index := stack[slot] >> _OWNER:
-                    if memo.starts[index - 1] == stack[slot] & _START:
+                if index := stack[slot] >> OWNER:
+                    if memo.starts[index - 1] == stack[slot] & START:
                         memo.ends[index - 1] = at
                     else:
-                        self._fill_recalled(index - 1, (stack[slot] & _START, at))
+                        self._fill_recalled(index - 1, (stack[slot] & START, at))
             elif width := WIDTHS[op]:
                 push(at)
                 at += 1 + width + int.from_bytes(data[at + 1 : at + 1 + width], "little")
@@ -237,7 +240,7 @@ class Machine:
             malformed("an opcode takes what is not there", at)
         if slot == 0:
             self.made, self.filled = Step(op, at, array("Q", stack[first:])), []
-        start = stack[slot] & _START
+        start = stack[slot] & START
         if op == _TUPLE2:
             self._pair = at, stack[slot]
         elif op == _REDUCE:
@@ -252,13 +255,13 @@ class Machine:
         start = self._drop(slot, at)
         # `setter(obj, state)`, for what it does to obj: the sixth part of a reduction.
         if self._call == (at - 1, start) and self._pair[0] == at - 2:
-            index = (self._pair[1] >> _OWNER) - 1
+            index = (self._pair[1] >> OWNER) - 1
             if index >= 0:
                 self.by_call.add(index)
                 self.later.append((index, (start, at)))
 
     def _drop(self, slot: int, at: int) -> int:
-        start = self.stack[slot] & _START
+        start = self.stack[slot] & START
         if slot == 0:
             self.made, self.filled = None, []
         del self.stack[slot:]
@@ -267,9 +270,9 @@ class Machine:
 
 
 def run_end(data: Buffer, at: int, end: int) -> int:
-    """Where a run of opcodes ends, from *at* on, of which each is as long as it always is.
+    """Where a run of opcodes ends, from *at* on, of which each is in `SIZES`.
 
-    None is STOP.  Whether they take what is there is for whoever reads them.
+    Whether they take what is there is for whoever reads them.
     """
     found = _RUN.match(data, at, end)
     assert found is not None  # It may be empty.
@@ -283,7 +286,7 @@ class Program(Machine):
         data = stream if isinstance(stream, bytes) else memoryview(stream).cast("B")
         super().__init__(data, Memo())
         last = len(data) - 1
-        if not 2 < last < _START or data[:2] != PROTO or data[last] != pickle.STOP[0]:
+        if not 2 < last < START or data[:2] != PROTO or data[last] != pickle.STOP[0]:
             malformed("it is not one pickle of protocol 5", 0)
         self.run(2, last)
         self.root = self.item(self.stack[0], last)
@@ -294,21 +297,21 @@ class Program(Machine):
 
     def place(self, entry: int, end: int) -> tuple[int, int, int]:
         """Of what `item` gives: its start, its end and its index."""
-        index = (entry >> _OWNER) - 1
+        index = (entry >> OWNER) - 1
         if index >= 0:
             return self.memo.starts[index], self.memo.ends[index], index
         while end in self.dropped:
             end = self.dropped[end]
-        return entry & _START, end, index
+        return entry & START, end, index
 
     def operand(self, step: Step, place: int) -> Item:
         """The value that *step* took at *place* among its operands."""
         rest = step.operands[place : place + 2]
-        return self.item(rest[0], rest[1] & _START if len(rest) == 2 else step.at)
+        return self.item(rest[0], rest[1] & START if len(rest) == 2 else step.at)
 
     def opened(self, item: Item) -> Machine:
         """A machine that has made *item*, and nothing else."""
-        if item == self.root and item.start == self.stack[0] & _START:
+        if item == self.root and item.start == self.stack[0] & START:
             return self
         machine = Machine(self.data, self.memo.before(item.start))
         machine.run(item.start, item.end)

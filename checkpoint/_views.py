@@ -20,14 +20,12 @@ from attrs import define, field, frozen
 from checkpoint._atoms import TYPES, Cut, atom, shown
 from checkpoint._disassembly import Disassembly
 from checkpoint._selecting import UNTOLD, Keys
-from checkpoint._spans import ATOMS, WIDTHS, Item, Machine, Step
+from checkpoint._spans import ATOMS, EXTENSIONS, START, WIDTHS, Item, Machine, Step
 
-_START = (1 << 40) - 1
 _BUILD = pickle.BUILD[0]
 
 _CALLS = pickle.REDUCE + pickle.NEWOBJ + pickle.NEWOBJ_EX + pickle.OBJ
 _TUPLES = pickle.TUPLE + pickle.TUPLE1 + pickle.TUPLE2 + pickle.TUPLE3
-_EXTENSIONS = pickle.EXT1 + pickle.EXT2 + pickle.EXT4
 _SETITEMS = pickle.SETITEM + pickle.SETITEMS
 
 _DEEPEST_NAME = 20
@@ -104,7 +102,7 @@ class Stretch:
     @cached_property
     def starts(self) -> list[int]:
         """Where each item begins."""
-        return [entry & _START for entry in self._operands[:: self._width]]
+        return [entry & START for entry in self._operands[:: self._width]]
 
     @cached_property
     def ends(self) -> list[int]:
@@ -172,7 +170,7 @@ class Views:
         elif made is not None and (op in _TUPLES or op == pickle.FROZENSET[0]):
             kind = "item" if op in _TUPLES else "element"
             view.rows.append(Row(kind, made, len(made.operands)))
-        elif op == pickle.STACK_GLOBAL[0] or op in _EXTENSIONS:
+        elif op == pickle.STACK_GLOBAL[0] or op in EXTENSIONS:
             view.value = self.name(item)
         elif op == pickle.BINPERSID[0] and made is not None:
             view.rows.append(Row("persistent", made, 1))
@@ -195,7 +193,7 @@ class Views:
 
     def _atom(self, item: Item, op: int) -> View:
         view = View(item, TYPES[op])
-        if op in _EXTENSIONS:
+        if op in EXTENSIONS:
             view.value = self.name(item)
         elif view.type not in ("list", "dict", "set"):
             view.value = atom(self.program.data, item.start)
@@ -341,7 +339,7 @@ class Views:
         operands = row.step.operands
         first = width * (number - (view.ends[at - 1] if at else 0))
         last = first + width * count
-        end = operands[last] & _START if last < len(operands) else row.step.at
+        end = operands[last] & START if last < len(operands) else row.step.at
         return Stretch(number, width, operands[first:last], end)
 
     def place(self, view: View, kinds: Sequence[str], step: Any) -> int | None:
@@ -371,7 +369,7 @@ class Views:
         return f".__dict__[{shown(key)}]", key
 
     def _made(self, step: Step, operand: int, piece: str, key: Any, mark: Any = UNTOLD) -> Child:
-        start = step.operands[operand] & _START
+        start = step.operands[operand] & START
         item = self.program.operand(step, operand)
         recalled = item.index >= 0 and self.program.memo.starts[item.index] != start
         told = None if mark is UNTOLD else (type(mark), mark)
@@ -443,7 +441,7 @@ class Views:
 
     def _named(self, item: Item, depth: int) -> str | None:
         op = self.program.data[item.start]
-        if op in _EXTENSIONS:
+        if op in EXTENSIONS:
             return self._extension(item.start, ATOMS[op])
         made = self.program.opened(item).made
         if made is None or len(made.operands) != 2:
@@ -475,4 +473,4 @@ class Views:
 
 def entry_start(entry: int) -> int:
     """Where in the stream what became a stack entry begins."""
-    return entry & _START
+    return entry & START

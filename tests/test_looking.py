@@ -475,12 +475,59 @@ def test_many_keys_that_nobody_chose_are_records(kind: Any) -> None:
         assert checkpoint.raw(io.BytesIO(pickle.dumps(kind(keys)))) == kind(keys)
 
 
+class AsState:
+    """Its state is what it was made with."""
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+
+    def __reduce__(self) -> Any:
+        return copyreg.__newobj__, (AsState,), self.state  # type: ignore[attr-defined]
+
+
+_LONG = [None] * 300_000
+
+
+@pytest.mark.parametrize(
+    "state",
+    [_LONG, (1, _LONG, 2), (1, _LONG), (_LONG,), {str(n): None for n in range(100_000)}],
+    ids=["list", "in three", "in two", "in one", "dict"],
+)
+def test_a_long_state_is_a_record_however_often_it_is_shared(state: Any) -> None:
+    count = 1 if isinstance(state, dict) else 100
+    raw = checkpoint.raw(io.BytesIO(pickle.dumps([AsState(state) for _ in range(count)])))
+    assert len(raw) == count
+    assert all(one.get("__state__", one) is not None for one in raw)
+    first = raw[0]
+    assert first == {"__class__": f"{__name__}:AsState"} | (
+        state if isinstance(state, dict) else {"__state__": state}
+    )
+
+
+@pytest.mark.parametrize("made", [set, frozenset, bytearray])
+def test_all_that_a_stream_holds_may_be_copied_once(made: Any) -> None:
+    held = bytes(3_000_000) if made is bytearray else [*range(300_000)]
+    data = pickle.dumps(Once(made, held), 2)
+    assert checkpoint.raw(io.BytesIO(data)) == made(held)
+
+
+class Once:
+    def __init__(self, *made: Any) -> None:
+        self.made = made
+
+    def __reduce__(self) -> Any:
+        function, held = self.made
+        return function, (held,)
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "bytes of the stream that each of 10,000 bytearrays copies",
         "a dict of the stream that each of 2,000 instances takes as its state",
         "items that each of 2,000 frozensets copies",
+        "a dict of the stream that each of 2,000 dicts of a class of the program copies",
+        "a text that is the name of each of 20,000 globals",
     ],
 )
 def test_what_is_copied_again_and_again_is_no_record(name: str) -> None:

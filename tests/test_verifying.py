@@ -329,6 +329,12 @@ def test_what_would_take_more_than_the_budget_is_refused_and_the_line_helps() ->
     verified(data, limit=int(count) << int(shift))
 
 
+def test_a_name_that_is_no_name_is_not_told_at_length() -> None:
+    with pytest.raises(UnsafeError, match="a global with a name of 500,005 characters") as refused:
+        verified(stream(Op(push("a" * 500_000) + push("Thing") + pickle.STACK_GLOBAL)))
+    assert len(str(refused.value)) < 200
+
+
 def test_what_is_copied_again_and_again_is_counted_each_time() -> None:
     one = Op(kept("9" * 100_000) + pickle.POP)
     calls = b"".join(call("decimal:Decimal", got(0)) + pickle.APPEND for _ in range(500))

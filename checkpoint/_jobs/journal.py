@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from attrs import field, frozen
 
 from checkpoint import _pruning
 from checkpoint._codec import parse_codec
+from checkpoint._foreign import check_size
 from checkpoint._jobs.places import Key
 from checkpoint._loading import Wanted
 from checkpoint._members import members
@@ -178,7 +180,7 @@ class Journal:
 
     def _load(self, number: int) -> tuple[_Version, Entries]:
         wanted = Wanted((), self._terms, migrates=False)
-        wish = Wish(admit=wanted.admit)
+        wish = Wish(admit=partial(check_size, self._terms))
         manifest, parts = self._repository.read(self.name, number, wish)
 
         def again() -> Sequence[Buffer]:

@@ -19,6 +19,7 @@ from typing import Any
 from attrs import asdict, evolve, field, fields, frozen
 
 from checkpoint._codec import parse_codec
+from checkpoint._foreign import check_size
 from checkpoint._loading import Wanted
 from checkpoint._members import members
 from checkpoint._migration import default as migrations
@@ -140,7 +141,7 @@ class Ledger:
     def load(self) -> Any:
         """The state of the newest version."""
         wanted = Wanted((), self._terms)
-        wish = Wish(admit=wanted.admit)
+        wish = Wish(admit=partial(check_size, self._terms))
         manifest, parts = self.repository.read_newest(self.name, wish)
         version = manifest.version
         assert version is not None

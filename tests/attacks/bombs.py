@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import pickle
 import struct
 import zlib
 from collections.abc import Iterator
@@ -212,6 +213,30 @@ BOMBS.add(
         then(joined(list(range(30_000)), MEMOIZE), [call("builtins:frozenset", got(0))] * 2_000)
     ),
     works=True,
+)
+BOMBS.add(
+    "a dict of the stream that each of 2,000 dicts of a class of the program copies",
+    lambda: stream(
+        then(
+            joined({str(n): n for n in range(30_000)}, MEMOIZE),
+            [call("copyreg:_reconstructor", named("prey.things:Table"), named("builtins:dict"),
+                  got(0))] * 2_000,
+        )
+    ),
+)  # fmt: skip
+BOMBS.add(
+    "a text that is the name of each of 20,000 globals",
+    lambda: stream(then(kept("a" * 500_000), [Op(got(0) + got(0) + pickle.STACK_GLOBAL)] * 20_000)),
+)
+BOMBS.add(
+    "digits that are the dtype of each of 20,000 arrays",
+    lambda: stream(
+        then(
+            joined(call("numpy:dtype", "f" + "8" * 500_000, False, True), MEMOIZE),
+            kept(b""),
+            [call("numpy._core.numeric:_frombuffer", got(1), got(0), (0,), "C")] * 20_000,
+        )
+    ),
 )
 BOMBS.add(
     "a text that each of 2,000 instances of a class of the program copies",

@@ -55,6 +55,16 @@ def same(one: State, other: State) -> bool:
     )
 
 
+def saved(state: State, bench: Bench) -> Sequence[float]:
+    """Seconds of a save into a fresh repository."""
+    path = bench.fresh("saved")
+    with Checkpointer(path) as saves:
+        settle()
+        took = timed(saves.save, state)
+    remove(path)
+    return (took,)
+
+
 def _save_ours(state: State, path: Path) -> None:
     with Checkpointer(path) as saves:
         saves.save(state)

@@ -28,7 +28,7 @@ def measure(bench: Bench) -> Iterator[Table]:
         partial(_background, state, "fork", bench),
         partial(_copied, state, np.empty_like),
         partial(_copied, state, _mapped),
-        partial(_saved, state, bench),
+        partial(arrays.saved, state, bench),
     ]
     copied, forked, numpy, mapped, saved = rounds(sides, bench.pairs)
     peers = {"memcpy, np.empty_like": numpy, "memcpy, mmap": mapped, "save": saved}
@@ -101,12 +101,3 @@ def _mapped(array: Any) -> Any:
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, array.dtype).reshape(array.shape)
-
-
-def _saved(state: State, bench: Bench) -> Sequence[float]:
-    path = bench.fresh("saved")
-    with Checkpointer(path) as saves:
-        settle()
-        took = timed(saves.save, state)
-    remove(path)
-    return (took,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import arrays
@@ -108,21 +109,13 @@ def _looks(state: State, bench: Bench) -> Table:
 
         return sample
 
-    def first() -> tuple[float]:
-        path = bench.fresh("looks")
-        with Checkpointer(path) as saves:
-            settle()
-            took = timed(saves.save, state)
-        remove(path)
-        return (took,)
-
     sides = {
         "BLAKE3 of all bytes, two threads": in_two_threads(
             lambda view: blake3(view.view("u1")).digest()
         ),
         "all bytes read once, two threads": in_two_threads(np.bitwise_xor.reduce),
     }
-    peer, *found = rounds([first, *sides.values()], bench.pairs)
+    peer, *found = rounds([partial(arrays.saved, state, bench), *sides.values()], bench.pairs)
     return compared(
         "What it takes to look at all bytes",
         "Nothing is saved here: these are the least that a second save can take that finds out by "
