@@ -295,11 +295,10 @@ class Disassembly(Program):
         outer += kept
 
     def _is_deep_nest(self, start: int, end: int) -> bool:
-        """Whether one landmark lies in this span, and the rest is too little for another."""
-        outer = self._outer
-        if not outer or outer[-1].start < start or (len(outer) > 1 and outer[-2].start >= start):
+        """Whether a landmark lies in this span, and the rest is too little for another."""
+        if not self._outer or (last := self._outer[-1]).start < start:
             return False
-        return end - start - (outer[-1].end - outer[-1].start) <= self._far
+        return end - start - (last.end - last.start) <= self._far
 
     def _settle(
         self, mark: Landmark, inside: list[Landmark], place: int, kept: list[Landmark]

@@ -24,6 +24,7 @@ from attrs import field, frozen
 from checkpoint._model import Buffer
 
 NOWHERE = 0xFFFFFFFF  # no number and no place
+_NONE: Mapping[int, int] = {}
 
 _BLOCK = 1 << 18  # bytes that are taken apart at once
 _WIDE = Struct("<I")
@@ -46,8 +47,8 @@ _LENGTHS = {**dict.fromkeys(b"XBT\x8b", 4), **dict.fromkeys(b"\x8d\x8e\x96", 8)}
 class References:
     """References of a stream, in order.
 
-    `tokens` are hashes of the bytes before each, and hold for this process
-    only; `places` are those of the opcodes.
+    `tokens` are hashes of the bytes before each that is not joined, and hold
+    for this process only; `places` are those of the opcodes.
     """
 
     tokens: array[int] = field(factory=lambda: array("q"))
@@ -64,9 +65,17 @@ class Patterns:
 
 
 def references(
-    stream: Buffer, patterns: Patterns, *, most: int = NOWHERE, hashed: bool = True
+    stream: Buffer,
+    patterns: Patterns,
+    *,
+    most: int = NOWHERE,
+    hashed: bool = True,
+    joined: Mapping[int, int] = _NONE,
 ) -> References | None:
     """The references of *stream* that are captured, *most* of them or a few more.
+
+    Those to a number in *joined* are part of the token that they stand in, as
+    references to its image there.
 
     None where an opcode is not known, an argument is cut off, a number that has
     a place in one byte stands in four, or the stream does not end with its STOP.
@@ -74,15 +83,19 @@ def references(
     view = memoryview(stream).toreadonly()
     found = References()
     at, size, earlier = 0, len(view), 0  # `earlier`: the sum of the pieces of a long token
+    begun = b""  # ... and what joined references have of one that goes on
     while len(found.places) < most:
         tokens = patterns.token.findall(view, at, min(at + _BLOCK, size))
         if tokens and not tokens[-1]:
             tokens.pop()
         if tokens:
+            first = len(found.numbers)
             at = _append(found, view, at, tokens)
-            if hashed:
+            if joined:
+                tokens, begun = _joined(tokens, found.numbers[first:], joined, begun)
+            if hashed and tokens:
                 _append_hashes(found.tokens, tokens, earlier)
-            earlier = 0
+                earlier = 0
             continue
         stop = _end(patterns.between, view, at)
         opcode = view[stop] if stop < size else 0
@@ -92,7 +105,7 @@ def references(
             stop = _after_long(view, stop)
         if not at < stop <= size:
             return None
-        earlier, at = crc32(view[at:stop], earlier), stop
+        earlier, at, begun = crc32(view[at:stop], crc32(begun, earlier)), stop, b""
     return found
 
 
@@ -122,6 +135,20 @@ _WIDTHS = bytes(4 if kind == _LONG_GET else 1 for kind in range(256))
 _MASKS = [NOWHERE if kind == _LONG_GET else 255 for kind in range(256)]
 
 
+def _joined(
+    tokens: list[bytes], numbers: array[int], joined: Mapping[int, int], begun: bytes
+) -> tuple[list[bytes], bytes]:
+    """Tokens that go on behind references to *joined* numbers, and what the last has begun."""
+    found = []
+    for token, image in zip(tokens, map(joined.get, numbers), strict=True):
+        if image is None:
+            found.append(begun + token)
+            begun = b""
+        else:
+            begun += token[:-1] + reference(image)
+    return found, begun
+
+
 def _append_hashes(hashes: array[int], tokens: list[bytes], earlier: int) -> None:
     first = len(hashes)
     # Without the opcode: a reference is the same one when its number grows beyond a byte.
@@ -148,26 +175,14 @@ def _after_long(view: memoryview, at: int) -> int:
 
 @lru_cache(64)
 def all_but(numbers: tuple[int, ...]) -> Patterns:
-    """Captures the references to all but these *numbers*."""
-    return _patterns(_one_of(numbers) if numbers else None)
+    """Captures the references to all but these *numbers*.
 
-
-@lru_cache(64)
-def only(numbers: tuple[int, ...]) -> Patterns:
-    """Captures the references to these *numbers*."""
-    narrow = _escaped(bytes(number for number in numbers if number < 256))
-    wide = b"|".join(_escaped(_WIDE.pack(number)) for number in numbers if number >= 256)
-    rest = b"h[^%s]" % narrow if narrow else b"h."
-    return _patterns(rb"%s|j(?!.\0\0\0%s)...." % (rest, b"|" + wide if wide else b""))
-
-
-def _patterns(passed: bytes | None) -> Patterns:
-    """The repeat is possessive: no time goes into trying again.
-
-    The one group ends with the opcode, so that `findall` makes one object a
-    reference and no tuple; it is empty for the rest of a block, which holds none.
+    The repeat is possessive: no time goes into trying again.  The one group
+    ends with the opcode, so that `findall` makes one object a reference and no
+    tuple; it is empty for the rest of a block, which holds none.
     """
-    between = b"(?:%s)*+" % b"|".join([*([] if passed is None else [passed]), *_OPCODES])
+    passed = [_one_of(numbers)] if numbers else []
+    between = b"(?:%s)*+" % b"|".join([*passed, *_OPCODES])
     token = rb"(%s[hj])(?:(?<=h).|(?<=j)(?!.\0\0\0)....)|.++" % between
     return Patterns(re.compile(token, re.DOTALL), re.compile(between, re.DOTALL))
 
@@ -232,11 +247,7 @@ def reference(number: int) -> bytes:
     return bytes((_GET, number)) if number < 256 else b"j" + _WIDE.pack(number)
 
 
-def mapped(
-    stream: Buffer,
-    patterns: Patterns,
-    images: Mapping[int, int] | array[int],
-) -> Buffer | None:
+def mapped(stream: Buffer, patterns: Patterns, images: array[int]) -> Buffer | None:
     """*stream* with the image of each number that is captured; None if one has none."""
     found = references(stream, patterns, hashed=False)
     if found is None:

@@ -19,15 +19,15 @@ one to one, and it stands in front of the stream.
 
 *names* are references to what stands everywhere, attribute names and classes:
 they hardly ever move, and are passed over.  Where they did move, a first map
-of just these, *moved*, puts them back.  A *run* is of consecutive numbers with
-one shift; a number in no run is not referred to.
+of just these, *moved*, puts them back; one pass applies both.  A *run* is of
+consecutive numbers with one shift; a number in no run is not referred to.
 """
 
 from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, chain, compress, count, islice, pairwise, repeat
@@ -39,12 +39,12 @@ from checkpoint._alignment import aligned
 from checkpoint._model import Buffer
 from checkpoint._references import (
     NOWHERE,
+    Patterns,
     References,
     all_but,
     mapped,
     names,
     nearby,
-    only,
     reference,
     references,
     rewritten,
@@ -110,20 +110,27 @@ def renumber(stream: Buffer, like: Numbering) -> tuple[bytes, Buffer, Numbering]
     if not _LEAST <= len(stream) <= NOWHERE or _settled(stream, like):
         return None
     moved = _moved(stream, like)
-    named = mapped(stream, only(tuple(moved)), moved) if moved else stream
-    found = None if named is None else references(named, all_but(like.names))
-    if named is None or found is None:
+    joined = {number: image for number, image in moved.items() if image in like.names}
+    found = references(stream, _passing_over(like.names, moved), joined=joined)
+    if found is None:
         return None
-    runs = _runs(found.numbers, like, aligned(found.tokens, like.tokens))
+    others = found.numbers
+    if moved:
+        others = array("I", (moved.get(n, n) for n in found.numbers if n not in joined))
+    runs = _runs(others, like, aligned(found.tokens, like.tokens))
     if runs is None:
         return None
-    runs, numbers = _completed(runs, found.numbers, like.fresh)
+    runs, table, numbers = _completed(runs, others, like.fresh)
     # A reader allows four numbers a byte; a body is never as short as a quarter of its stream.
     if not _sound(like.names, moved, runs, len(stream)):
         return None
     if not moved and all(run.start == run.image for run in runs):
         return None
-    body = rewritten(named, found, numbers)
+    every = numbers
+    if moved:
+        _set(table, _stored(like.names, moved, runs))
+        every = array("I", map(table.__getitem__, found.numbers))
+    body = rewritten(stream, found, every)
     numbering = _numbering(body, like.names, found.tokens, numbers)
     return _header(like.names, moved, runs), body, numbering
 
@@ -136,10 +143,9 @@ def restore(part: Buffer) -> Buffer:
     common, moved, runs, body = _parse(part)
     inverse = [Run(run.image, run.length, run.start) for run in runs]
     size = max((run.start + run.length for run in inverse), default=0)
-    stream = mapped(body, all_but(common), _table(inverse, size))
-    if stream is not None and moved:
-        back = {image: number for number, image in moved.items()}
-        stream = mapped(stream, only(tuple(moved)), back)
+    table = _table(inverse, size)
+    _set(table, ((image, number) for number, image in _stored(common, moved, runs)))
+    stream = mapped(body, _passing_over(common, moved), table)
     if stream is None:
         raise IntegrityError("a renumbered stream does not fit its header")
     return stream
@@ -324,8 +330,10 @@ def _beside(runs: list[Run], common: tuple[int, ...]) -> Iterator[Run]:
             yield Run(start, run.start + run.length - start, start + shift)
 
 
-def _completed(runs: list[Run], numbers: array[int], fresh: int) -> tuple[list[Run], array[int]]:
-    """Runs for all *numbers*, those left out going to *fresh* ones; and the images."""
+def _completed(
+    runs: list[Run], numbers: array[int], fresh: int
+) -> tuple[list[Run], array[int], array[int]]:
+    """Runs for all *numbers*, those left out going to *fresh* ones; their table; the images."""
     table = _table(runs, max(numbers, default=0) + 1)
     images = array("I", map(table.__getitem__, numbers))
     places = list(_places(NOWHERE, images))
@@ -341,7 +349,7 @@ def _completed(runs: list[Run], numbers: array[int], fresh: int) -> tuple[list[R
     _fill(table, more)
     for place in places:
         images[place] = table[numbers[place]]
-    return sorted([*runs, *more], key=_START), images
+    return sorted([*runs, *more], key=_START), table, images
 
 
 def _places(value: int, values: array[int]) -> Iterator[int]:
@@ -361,10 +369,35 @@ def _table(runs: Iterable[Run], size: int) -> array[int]:
     return table
 
 
+def _set(table: array[int], images: Iterable[tuple[int, int]]) -> None:
+    """Put the images of single numbers into *table*, which may become longer."""
+    for number, image in images:
+        table.extend(repeat(NOWHERE, number + 1 - len(table)))
+        table[number] = image
+
+
 def _fill(table: array[int], runs: Iterable[Run]) -> None:
     for run in runs:
         length = min(run.length, max(len(table) - run.start, 0))
         table[run.start : run.start + length] = array("I", range(run.image, run.image + length))
+
+
+def _passing_over(common: tuple[int, ...], moved: Mapping[int, int]) -> Patterns:
+    """Captures all references but those to names that did not move."""
+    return all_but(tuple(name for name in common if name not in moved))
+
+
+def _stored(
+    common: tuple[int, ...], moved: Mapping[int, int], runs: list[Run]
+) -> Iterator[tuple[int, int]]:
+    """The numbers that moved, and how each is stored: as a name, or as a run has its image."""
+    for number, image in moved.items():
+        if image in common:
+            yield number, image
+            continue
+        at = bisect_right(runs, image, key=_START) - 1
+        if at >= 0 and image < runs[at].start + runs[at].length:
+            yield number, image - runs[at].start + runs[at].image
 
 
 # --- the header -----------------------------------------------------------------------------------

@@ -475,6 +475,15 @@ def test_many_keys_that_nobody_chose_are_records(kind: Any) -> None:
         assert checkpoint.raw(io.BytesIO(pickle.dumps(kind(keys)))) == kind(keys)
 
 
+def test_a_dtype_of_many_digits_is_told_as_it_is() -> None:
+    """It would be spelled anew for each array."""
+    (made,) = [attack.make() for attack in ATTACKS if "digits that are the dtype" in attack.name]
+    raw = checkpoint.raw(io.BytesIO(made))
+    dtypes = [one["dtype"] for one in raw if isinstance(one, dict) and "dtype" in one]
+    assert len(dtypes) == 20_000
+    assert all(dtype is dtypes[0] for dtype in dtypes)
+
+
 class AsState:
     """Its state is what it was made with."""
 

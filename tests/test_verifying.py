@@ -160,6 +160,13 @@ def test_an_exception_with_an_init_of_its_own_differs_in_one_byte_and_is_not_cal
 
 # --- what is refused ----------------------------------------------------------
 
+
+def written(what: Any) -> Op:
+    """An instance of *what* with an attribute, opcode by opcode as the C pickler writes one."""
+    made = pickle.EMPTY_TUPLE + pickle.NEWOBJ + MEMOIZE + pickle.EMPTY_DICT + MEMOIZE + pickle.MARK
+    return Op(push(what) + made + push("a") + push(1) + pickle.SETITEMS + pickle.BUILD)
+
+
 PLAIN, LISTED, FUNCTION = mine("Plain"), mine("Listed"), mine("function")
 BAD: dict[str, tuple[Any, str, str]] = {
     "a call of a function": (call(FUNCTION), "is called", "REDUCE"),
@@ -215,6 +222,16 @@ BAD: dict[str, tuple[Any, str, str]] = {
         "ADDITEMS",
     ),
     "a name that is no text": (Op(push("a") + push(1) + pickle.STACK_GLOBAL), "no text", "STACK_"),
+    "an instance of a text, as if pickled": (written("text"), "is made of 'text'", "NEWOBJ"),
+    "an instance of an instance, as if pickled": (
+        written(new(PLAIN)), "an instance is made of an instance", "NEWOBJ"
+    ),
+    "an instance of a function, as if pickled": (
+        [written(named(PLAIN)), written(named(FUNCTION))], "an instance is made of", "NEWOBJ"
+    ),
+    "an instance without its arguments, as if pickled": (
+        [written(named(PLAIN)), written(named("decimal:Decimal"))], "an instance is made", "NEWOBJ"
+    ),
     "a number of 64 KiB": (1 << (1 << 19), "a number of", "LONG4"),
     "a bytearray made read-only": (
         Op(push(bytearray(b"x")) + pickle.READONLY_BUFFER),
