@@ -168,9 +168,23 @@ class _Pass(Abstract):
                     del stack[floor:]
                     self.at, floor = at, marks.pop()
                     at += self._filled(op, items, floor)
+                elif op == 0x6A:  # LONG_BINGET
+                    value = memo[_unsigned(data, at + 1)[0]]
+                    push(Recalled(value) if type(value) in _FILLED else value)
+                    at += 5
                 elif op in _BOXES:  # EMPTY_DICT, EMPTY_LIST
-                    push(Box(_BOXES[op]))
+                    push(box := Box(_BOXES[op]))
                     spent, at = spent + DICT, at + 1
+                    if data[at] == 0x94:  # MEMOIZE, as nearly always, and often MARK
+                        memo.append(box)
+                        at += 1
+                        if data[at] == 0x28:
+                            marks.append(floor)
+                            floor = len(stack)
+                            at += 1
+                elif op == 0x61 and len(stack) - floor > 1:  # APPEND
+                    self.at, item = at, stack.pop()
+                    at += self._filled(0x65, [item], floor)
                 elif op == 0x29 and data[at : at + 6] == _BARE and self._is_begun(floor):
                     floor = len(stack)
                     at += 6
@@ -181,10 +195,6 @@ class _Pass(Abstract):
                 elif op in _CONSTANTS:
                     push(_CONSTANTS[op])
                     at += 1
-                elif op == 0x6A:  # LONG_BINGET
-                    value = memo[_unsigned(data, at + 1)[0]]
-                    push(Recalled(value) if type(value) in _FILLED else value)
-                    at += 5
                 else:
                     self.at, self.floor = at, floor
                     at = rare[op](op, at) if op in rare else self.refuse_opcode(op)

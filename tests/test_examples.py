@@ -17,7 +17,7 @@ from attrs import frozen
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PATIENCE = 120.0  # seconds until a test calls a child stuck
-KILLS = 4
+KILLS = 3
 
 
 @frozen

@@ -148,7 +148,7 @@ def at_once(
         futures = {}
         for shape in sorted(shapes, key=lambda shape: -shape.between[1]):
             (folder / shape.name).mkdir()
-            futures[shape.name] = pool.submit(tortured, shape, folder / shape.name, 8)
+            futures[shape.name] = pool.submit(tortured, shape, folder / shape.name, 5)
         try:
             yield futures
         finally:

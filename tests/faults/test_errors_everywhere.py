@@ -137,10 +137,24 @@ def sweep(
 @pytest.mark.parametrize("kind", SAVES)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_save_survives_an_error_at_any_call(tmp_path: Path, call: str, kind: str) -> None:
+    place = list(CALLS).index(call) + list(SAVES).index(kind)
+    survive(tmp_path, call, kind, ERRORS[place % len(ERRORS)])  # Each call meets each of them.
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("code", ERRORS)
+@pytest.mark.parametrize("kind", SAVES)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_save_survives_any_error_at_any_call(
+    tmp_path: Path, call: str, kind: str, code: int
+) -> None:
+    survive(tmp_path, call, kind, code)
+
+
+def survive(folder: Path, call: str, kind: str, code: int) -> None:
     older, new = SAVES[kind]
     counts = {
-        sweep(tmp_path, call, code, older, new, fresh)
-        for code in ERRORS
+        sweep(folder, call, code, older, new, fresh)
         for fresh in ([False] if call != "folder fsync" else [False, True])
     }
     assert max(counts) > 0 or call in ("mkdir", "listing", "lock")
