@@ -39,7 +39,6 @@ from checkpoint._alignment import aligned
 from checkpoint._model import Buffer
 from checkpoint._references import (
     NOWHERE,
-    Patterns,
     References,
     all_but,
     mapped,
@@ -111,7 +110,8 @@ def renumber(stream: Buffer, like: Numbering) -> tuple[bytes, Buffer, Numbering]
         return None
     moved = _moved(stream, like)
     joined = {number: image for number, image in moved.items() if image in like.names}
-    found = references(stream, _passing_over(like.names, moved), joined=joined)
+    unmoved = all_but(tuple(name for name in like.names if name not in moved))
+    found = references(stream, unmoved, joined=joined)
     if found is None:
         return None
     others = found.numbers
@@ -131,8 +131,8 @@ def renumber(stream: Buffer, like: Numbering) -> tuple[bytes, Buffer, Numbering]
         _set(table, _stored(like.names, moved, runs))
         every = array("I", map(table.__getitem__, found.numbers))
     body = rewritten(stream, found, every)
-    numbering = _numbering(body, like.names, found.tokens, numbers)
-    return _header(like.names, moved, runs), body, numbering
+    header = _header(like.names, moved, runs)
+    return header, body, _numbering(body, like.names, found.tokens, numbers)
 
 
 def restore(part: Buffer) -> Buffer:
@@ -145,7 +145,7 @@ def restore(part: Buffer) -> Buffer:
     size = max((run.start + run.length for run in inverse), default=0)
     table = _table(inverse, size)
     _set(table, ((image, number) for number, image in _stored(common, moved, runs)))
-    stream = mapped(body, _passing_over(common, moved), table)
+    stream = mapped(body, all_but(tuple(name for name in common if name not in moved)), table)
     if stream is None:
         raise IntegrityError("a renumbered stream does not fit its header")
     return stream
@@ -336,7 +336,7 @@ def _completed(
     """Runs for all *numbers*, those left out going to *fresh* ones; their table; the images."""
     table = _table(runs, max(numbers, default=0) + 1)
     images = array("I", map(table.__getitem__, numbers))
-    places = list(_places(NOWHERE, images))
+    places = list(compress(count(), map(NOWHERE.__eq__, images)))
     starts = [run.start for run in runs]
     more: list[Run] = []
     for number in sorted({numbers[place] for place in places}):
@@ -350,13 +350,6 @@ def _completed(
     for place in places:
         images[place] = table[numbers[place]]
     return sorted([*runs, *more], key=_START), table, images
-
-
-def _places(value: int, values: array[int]) -> Iterator[int]:
-    at = -1
-    for _ in range(values.count(value)):
-        at = values.index(value, at + 1)
-        yield at
 
 
 _NEAR = 64  # unused numbers that a run may span: cheaper than one run more
@@ -380,11 +373,6 @@ def _fill(table: array[int], runs: Iterable[Run]) -> None:
     for run in runs:
         length = min(run.length, max(len(table) - run.start, 0))
         table[run.start : run.start + length] = array("I", range(run.image, run.image + length))
-
-
-def _passing_over(common: tuple[int, ...], moved: Mapping[int, int]) -> Patterns:
-    """Captures all references but those to names that did not move."""
-    return all_but(tuple(name for name in common if name not in moved))
 
 
 def _stored(

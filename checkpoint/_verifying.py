@@ -141,13 +141,11 @@ class _Pass(Abstract):
             while at < until:
                 op = data[at]
                 if op == 0x68:  # BINGET
-                    value = memo[data[at + 1]]
+                    value, at = memo[data[at + 1]], at + 2
                     push(Recalled(value) if type(value) in _FILLED else value)
-                    at += 2
                 elif op == 0x8C:  # SHORT_BINUNICODE
                     first, at = at + 2, at + 2 + data[at + 1]
-                    text = data[first:at].decode("utf-8", "surrogatepass")
-                    push(text)
+                    push(text := data[first:at].decode("utf-8", "surrogatepass"))
                     if data[at] == 0x94:  # MEMOIZE, as nearly always
                         memo.append(text)
                         at += 1
@@ -155,23 +153,19 @@ class _Pass(Abstract):
                     push(data[at + 1])
                     at += 2
                 elif op == 0x94:  # MEMOIZE
-                    if len(stack) <= floor:
-                        underflow()
-                    memo.append(stack[-1])
+                    memo.append(stack[-1] if len(stack) > floor else underflow())
                     at += 1
                 elif op == 0x28:  # MARK
                     marks.append(floor)
-                    floor = len(stack)
-                    at += 1
+                    floor, at = len(stack), at + 1
                 elif op in _FILLS:
                     items = stack[floor:]
                     del stack[floor:]
                     self.at, floor = at, marks.pop()
                     at += self._filled(op, items, floor)
                 elif op == 0x6A:  # LONG_BINGET
-                    value = memo[_unsigned(data, at + 1)[0]]
+                    value, at = memo[_unsigned(data, at + 1)[0]], at + 5
                     push(Recalled(value) if type(value) in _FILLED else value)
-                    at += 5
                 elif op in _BOXES:  # EMPTY_DICT, EMPTY_LIST
                     push(box := Box(_BOXES[op]))
                     spent, at = spent + DICT, at + 1
@@ -180,14 +174,12 @@ class _Pass(Abstract):
                         at += 1
                         if data[at] == 0x28:
                             marks.append(floor)
-                            floor = len(stack)
-                            at += 1
+                            floor, at = len(stack), at + 1
                 elif op == 0x61 and len(stack) - floor > 1:  # APPEND
                     self.at, item = at, stack.pop()
                     at += self._filled(0x65, [item], floor)
                 elif op == 0x29 and data[at : at + 6] == _BARE and self._is_begun(floor):
-                    floor = len(stack)
-                    at += 6
+                    floor, at = len(stack), at + 6
                 elif op in _NUMBERS:
                     read, size = _NUMBERS[op]
                     push(read(data, at + 1)[0])
