@@ -86,7 +86,10 @@ class Abstract(Bounds):
             self.keys(items[::2], target)
         elif op == 0x90:
             self.keys(items, target)
-        target.items += items
+        if target.items:
+            target.items += items
+        else:
+            target.items = items
         if self.weak:
             self.deepen(target, items)
 

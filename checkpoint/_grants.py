@@ -109,11 +109,11 @@ class Box:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.items: list[Any] = []
+        self.items: Any = ()  # or a list
 
     @property
     def keys(self) -> list[Any]:
-        return self.items[::2]
+        return list(self.items[::2])
 
 
 class Instance:

@@ -143,31 +143,25 @@ class _Pass(Abstract):
                 if op == 0x68:  # BINGET
                     value, at = memo[data[at + 1]], at + 2
                     push(Recalled(value) if type(value) in _FILLED else value)
+                elif op == 0x4B:  # BININT1
+                    push(data[at + 1])
+                    at += 2
                 elif op == 0x8C:  # SHORT_BINUNICODE
                     first, at = at + 2, at + 2 + data[at + 1]
                     push(text := data[first:at].decode("utf-8", "surrogatepass"))
                     if data[at] == 0x94:  # MEMOIZE, as nearly always
                         memo.append(text)
                         at += 1
-                elif op == 0x4B:  # BININT1
-                    push(data[at + 1])
-                    at += 2
-                elif op == 0x94:  # MEMOIZE
-                    memo.append(stack[-1] if len(stack) > floor else underflow())
-                    at += 1
-                elif op == 0x28:  # MARK
-                    marks.append(floor)
-                    floor, at = len(stack), at + 1
-                elif op in _FILLS:
+                elif op == 0x6A:  # LONG_BINGET
+                    value, at = memo[_unsigned(data, at + 1)[0]], at + 5
+                    push(Recalled(value) if type(value) in _FILLED else value)
+                elif op == 0x75 or op == 0x65 or op == 0x90:  # SETITEMS, APPENDS, ADDITEMS
                     items = stack[floor:]
                     del stack[floor:]
                     self.at, floor = at, marks.pop()
                     at += self._filled(op, items, floor)
-                elif op == 0x6A:  # LONG_BINGET
-                    value, at = memo[_unsigned(data, at + 1)[0]], at + 5
-                    push(Recalled(value) if type(value) in _FILLED else value)
-                elif op in _BOXES:  # EMPTY_DICT, EMPTY_LIST
-                    push(box := Box(_BOXES[op]))
+                elif op == 0x7D or op == 0x5D:  # EMPTY_DICT, EMPTY_LIST
+                    push(box := Box("dict" if op == 0x7D else "list"))
                     spent, at = spent + DICT, at + 1
                     if data[at] == 0x94:  # MEMOIZE, as nearly always, and often MARK
                         memo.append(box)
@@ -175,15 +169,21 @@ class _Pass(Abstract):
                         if data[at] == 0x28:
                             marks.append(floor)
                             floor, at = len(stack), at + 1
-                elif op == 0x61 and len(stack) - floor > 1:  # APPEND
-                    self.at, item = at, stack.pop()
-                    at += self._filled(0x65, [item], floor)
+                elif op == 0x94:  # MEMOIZE
+                    memo.append(stack[-1] if len(stack) > floor else underflow())
+                    at += 1
                 elif op == 0x29 and data[at : at + 6] == _BARE and self._is_begun(floor):
                     floor, at = len(stack), at + 6
                 elif op in _NUMBERS:
                     read, size = _NUMBERS[op]
                     push(read(data, at + 1)[0])
                     at += size
+                elif op == 0x61 and len(stack) - floor > 1:  # APPEND
+                    self.at, item = at, stack.pop()
+                    at += self._filled(0x65, [item], floor)
+                elif op == 0x28:  # MARK
+                    marks.append(floor)
+                    floor, at = len(stack), at + 1
                 elif op in _CONSTANTS:
                     push(_CONSTANTS[op])
                     at += 1
@@ -219,7 +219,7 @@ class _Pass(Abstract):
             if op == 0x75 and target.kind == "dict" and are_texts(map(type, keys := items[::2])):
                 target.items = items if len(keys) * 2 == len(items) else odd()
                 self.spent += ENTRY * len(items)
-                is_state = self.data[self.at + 1] == pickle.BUILD[0]
+                is_state = self.data[self.at + 1] == 0x62  # BUILD
                 return 1 + (is_state and self.build_again(target, tuple(keys), floor))
         self.fill(op, target, items)
         return 1
@@ -234,5 +234,3 @@ _BARE += pickle.EMPTY_DICT + pickle.MEMOIZE + pickle.MARK
 _CONSTANTS: dict[int, Any] = {0x4E: None, 0x29: (), 0x88: True, 0x89: False}
 _NUMBERS = {0x4A: (_signed, 5), 0x47: (_double, 9), 0x4D: (_short, 3)}  # BININT, BINFLOAT, BININT2
 _FILLED = frozenset({Box, Instance})
-_BOXES = {0x7D: "dict", 0x5D: "list"}
-_FILLS = frozenset({0x75, 0x65, 0x90})  # SETITEMS, APPENDS, ADDITEMS
