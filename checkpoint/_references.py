@@ -22,6 +22,7 @@ from zlib import crc32
 from attrs import field, frozen
 
 from checkpoint._model import Buffer
+from checkpoint._opcodes import short
 
 NOWHERE = 0xFFFFFFFF  # no number and no place
 _NONE: Mapping[int, int] = {}
@@ -197,22 +198,17 @@ def _escaped(data: bytes) -> bytes:
     return b"".join(b"\\x%02x" % byte for byte in data)
 
 
-def _short(opcodes: bytes) -> bytes:
-    ends = [_escaped(bytes([length])) + b".{%d}" % length for length in range(256)]
-    return b"[%s](?:%s)" % (_escaped(opcodes), b"|".join(ends))
-
-
 def _of_width(width: int) -> bytes:
     return b"[%s]" % _escaped(_ARGUMENTS[width]) + b"." * width
 
 
 # The order is worth a third of the time: what is frequent, and what is short to try, first.
-_OPCODES = [_of_width(0) + b"++", _short(_SHORT), *map(_of_width, (8, 1, 2, 4))]
+_OPCODES = [_of_width(0) + b"++", short(_SHORT), *map(_of_width, (8, 1, 2, 4))]
 
 # A name that is memoized, anything else that is, or any other opcode.
 _STEP = re.compile(
     rb"(?:%s|\x93)(\x94)|(\x94)|(?:%s|h.|j....)"
-    % (_short(b"\x8c"), b"|".join([_of_width(0), *_OPCODES[1:]])),
+    % (short(b"\x8c"), b"|".join([_of_width(0), *_OPCODES[1:]])),
     re.DOTALL,
 )
 

@@ -21,6 +21,7 @@ from typing import NoReturn
 from attrs import frozen
 
 from checkpoint._model import Buffer
+from checkpoint._opcodes import short
 from checkpoint.errors import SerializationError
 
 Span = tuple[int, int]
@@ -88,7 +89,8 @@ def _of_size(size: int) -> bytes:
     return b"[%b]" % found + (b"+" if size == 1 else b".{%d}" % (size - 1))
 
 
-_RUN = re.compile(b"(?:%b)*+" % b"|".join(map(_of_size, (1, 2, 3, 5, 9))), re.DOTALL)
+_SHORT = short(pickle.SHORT_BINUNICODE + pickle.SHORT_BINBYTES + pickle.LONG1)
+_RUN = re.compile(b"(?:%b)*+" % b"|".join([*map(_of_size, (1, 2, 3, 5, 9)), _SHORT]), re.DOTALL)
 
 # A stack entry is one int: where its span starts, and above that one more than its memo index.
 OWNER = 40
@@ -270,7 +272,7 @@ class Machine:
 
 
 def run_end(data: Buffer, at: int, end: int) -> int:
-    """Where a run of opcodes ends, from *at* on, of which each is in `SIZES`.
+    """Where a run of opcodes ends, from *at* on: of those in `SIZES`, or with a short payload.
 
     Whether they take what is there is for whoever reads them.
     """

@@ -14,7 +14,7 @@ PACKAGE = Path(checkpoint.__file__).parent
 # Floors from the ground up.  A module may import from lower floors only; from
 # its own floor only what stands before it.
 FLOORS: list[tuple[str, list[str]]] = [
-    ("values", ["errors", "_model", "_allowance"]),
+    ("values", ["errors", "_model", "_allowance", "_opcodes"]),
     ("store", ["store._contract", "store._files", "store._local", "store._memory", "store"]),
     (
         "bytes",
