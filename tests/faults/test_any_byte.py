@@ -282,7 +282,7 @@ def test_there_is_a_delta_of_each_form(deltas: Truth) -> None:
 
 
 # All of a pack that is a base gives the same answer: the default run tries some of it.
-DELTAS = [("snapshots/main/", 3), ("snapshots/array/", 4), ("snapshots/units/", 5), ("packs/", 17)]
+DELTAS = [("snapshots/main/", 1), ("snapshots/array/", 2), ("snapshots/units/", 3), ("packs/", 17)]
 
 
 @pytest.mark.parametrize(("kind", "stride"), DELTAS)
@@ -290,7 +290,7 @@ def test_any_byte_of_a_delta_or_its_base_may_flip(deltas: Truth, kind: str, stri
     keys = [key for key in deltas.objects if key.startswith(kind)]
     count, noticed = sweep(deltas, keys, stride=stride)
     print(f"{kind}: {count} flips, {noticed} noticed")
-    assert noticed >= count * 0.97
+    assert noticed >= count * 0.96  # A fortieth of a small manifest is its MAC.
 
 
 @pytest.mark.long
